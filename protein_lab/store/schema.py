@@ -1,0 +1,163 @@
+"""What a result consists of, and how one design becomes bytes.
+
+A design travels between processes and rests on disk as msgpack behind a digest of its content, so
+that a torn or damaged record is recognized and never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.request import DesignRequest
+from protein_lab.errors import IntegrityError
+from protein_lab.typing import Check, FloatArray, Measurement
+
+RESULTS_VERSION = 1
+"""Raised whenever the same request would give another result; part of every request id."""
+
+_MAGIC = b"PLD1"
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Design:
+    """One designed backbone and everything that was measured on it.
+
+    Attributes
+    ----------
+    index : int
+        Number of the design in its request; with the seed it fixes the random stream.
+    backbone : FloatArray
+        N, CA, C, O in angstrom, ``(residue, 4, 3)`` float32; no residues when ``failed``.
+    uncertainty : FloatArray
+        Spread of the samples per residue in angstrom, ``(residue,)`` float32.
+    blueprint : Blueprint
+        Secondary structure and pairing that were asked of this design.
+    source : str
+        Library chain that gave the coarse curve.
+    sequence : str or None
+        One-letter codes, or None while no sequence was designed.
+    measurements, checks : tuple
+        How well each constraint was met, and each validation check.
+    metrics : dict of str to float
+        Figures of the design in its final geometry; units are in the names' documentation.
+    field_metrics : dict of str to float
+        The same kind of figures before the projection to exact geometry.
+    failed : str or None
+        Reason when no backbone came out; None otherwise.
+    timings : dict of str to float
+        Seconds spent per stage; the one part that differs between two runs.
+    """
+
+    index: int
+    backbone: FloatArray
+    uncertainty: FloatArray
+    blueprint: Blueprint
+    source: str = ""
+    sequence: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    checks: tuple[Check, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    field_metrics: dict[str, float] = field(default_factory=dict)
+    failed: str | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Number of residues."""
+        return len(self.backbone)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a backbone came out and neither a check nor a constraint says ``fail``."""
+        verdicts = [item.verdict for item in (*self.checks, *self.measurements)]
+        return self.failed is None and "fail" not in verdicts
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DesignResult:
+    """Answer to one request.
+
+    Attributes
+    ----------
+    request : DesignRequest
+        The question.
+    request_id : str
+        Digest of question, weights and results version; the same id means the same result.
+    designs : tuple of Design
+        Best first.
+    outcome : str
+        One sentence with what came out and, where less than asked, the remedy.
+    provenance : dict
+        Versions, digests of weights and corpus, backend, device, seed and timings; JSON values.
+    """
+
+    request: DesignRequest
+    request_id: str
+    designs: tuple[Design, ...]
+    outcome: str
+    provenance: dict[str, Any]
+
+    @property
+    def num_accepted(self) -> int:
+        """Number of designs that passed every check and constraint that ran."""
+        return sum(design.accepted for design in self.designs)
+
+
+def encode_array(value: object) -> dict[str, Any]:
+    """Hook of msgspec that writes an array as shape, dtype and little-endian bytes."""
+    if isinstance(value, np.ndarray):
+        plain = np.ascontiguousarray(value, dtype="<f4")
+        return {"shape": plain.shape, "data": plain.tobytes()}
+    raise NotImplementedError(f"cannot store a {type(value).__name__}")
+
+
+def decode_array(kind: type, value: Any) -> Any:
+    """Hook of msgspec that reads back what :func:`encode_array` wrote."""
+    if isinstance(value, Mapping) and set(value) == {"shape", "data"}:
+        return np.frombuffer(value["data"], dtype="<f4").reshape(value["shape"]).copy()
+    raise ValueError(f"cannot read a {kind} from a {type(value).__name__}")
+
+
+def encode_design(design: Design) -> bytes:
+    """Turn a design into bytes that carry their own digest."""
+    payload = msgspec.msgpack.encode(design, enc_hook=encode_array)
+    return _MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def decode_design(data: bytes, name: str = "design record") -> Design:
+    """Read bytes of :func:`encode_design`.
+
+    Parameters
+    ----------
+    data : bytes
+        The record.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    IntegrityError
+        When the record is torn, damaged, or of another version.
+    """
+    start = len(_MAGIC) + _DIGEST_BYTES
+    digest, payload = data[len(_MAGIC) : start], data[start:]
+    if data[: len(_MAGIC)] != _MAGIC or hashlib.sha256(payload).digest() != digest:
+        raise IntegrityError(
+            f"Expected an intact design in {name}; its bytes differ from their digest.",
+            "Delete it and run the request again; the other designs are kept.",
+        )
+    try:
+        return msgspec.msgpack.decode(payload, type=Design, dec_hook=decode_array)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise IntegrityError(
+            f"The design in {name} was written by another version of protein_lab: {error}.",
+            "Run the request again.",
+        ) from error
