@@ -1,0 +1,1 @@
+"""Learning from real structures: the corpus, batches, losses and the trainer."""
