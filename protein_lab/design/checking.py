@@ -1,0 +1,258 @@
+"""What can be wrong in a request although every value has the right type.
+
+All functions take parts that could not be read as ``None`` and pass over them: their faults are
+known already, and guessing at them would only add misleading ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import hypot
+from typing import TYPE_CHECKING, Final
+
+from protein_lab.constants import CA_CA_TRANS, MAX_LENGTH, MIN_LENGTH
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import (
+    MIN_HELIX,
+    MIN_STRAND,
+    AskedElement,
+    AskedStates,
+    SecondaryStructure,
+    asked_elements,
+    asked_states,
+)
+from protein_lab.typing import Fault
+
+if TYPE_CHECKING:
+    from protein_lab.design.request import DesignRequest
+
+RISE: Final = {"H": 1.5, "E": 3.3}
+"""Angstrom a residue along the axis of a helix and of a strand."""
+
+PACKING_DISTANCE: Final = {"H": 8.0, "E": 4.8}
+"""Closest distance in angstrom of the axes of two paired helices, and of two paired strands."""
+
+
+def request_faults(request: DesignRequest, *, length_known: bool = True) -> list[Fault]:
+    """Find everything that contradicts itself or cannot be built.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        May hold ``None`` where a value could not be read.
+    length_known : bool
+        False when the length is ``None`` because it could not be read.
+
+    Returns
+    -------
+    list of Fault
+        Errors and warnings, in the order of the document.
+    """
+    constraints = list(enumerate(request.constraints or ()))
+    asked = [
+        (f"$.constraints[{number}]", constraint)
+        for number, constraint in constraints
+        if isinstance(constraint, SecondaryStructure)
+    ]
+    pairings = [
+        (f"$.constraints[{number}]", constraint)
+        for number, constraint in constraints
+        if isinstance(constraint, Pairing)
+    ]
+    unreadable = request.constraints is None or any(item is None for _, item in constraints)
+    faults = [fault for path, item in asked for fault in item.faults(path)]
+    faults += [fault for path, item in pairings for fault in item.faults(path)]
+    letters_known = not faults
+    faults += _length_faults(request, asked, length_known and not unreadable)
+    shortest = _shortest(request, asked)
+    faults += _extent_faults(request, asked, shortest)
+    merged = asked_states(asked, max([shortest, *(item.extent for _, item in asked)]))
+    faults += merged.faults
+    if letters_known and not merged.faults:
+        elements = asked_elements(merged.states)
+        faults += _element_faults(elements, merged)
+        # A constraint that could not be read may hold the element that a pairing names.
+        faults += _pairing_faults(pairings, None if unreadable else len(elements))
+        faults += _reach_faults(elements, pairings, merged)
+    else:
+        faults += _pairing_faults(pairings, None)
+    return faults
+
+
+def _bounds(request: DesignRequest) -> tuple[int, int] | None:
+    length = request.length
+    if isinstance(length, int):
+        return (length, length)
+    return length
+
+
+def _strings(asked: Sequence[tuple[str, SecondaryStructure]]) -> list[tuple[str, str]]:
+    return [(f"{path}.string", item.string) for path, item in asked if item.string is not None]
+
+
+def _length_faults(
+    request: DesignRequest, asked: Sequence[tuple[str, SecondaryStructure]], complete: bool
+) -> Iterator[Fault]:
+    bounds = _bounds(request)
+    strings = _strings(asked)
+    if bounds is None:
+        if not strings and complete:
+            yield Fault(
+                path="$.length",
+                message="Expected a length, or a secondary structure written as a string.",
+                remedy='Add for example "length": 80, or a range such as "length": [70, 90].',
+            )
+        for path, string in strings:
+            if not MIN_LENGTH <= len(string) <= MAX_LENGTH:
+                yield _length_fault(path, len(string), "letters")
+        return
+    if isinstance(request.length, int):
+        if not MIN_LENGTH <= request.length <= MAX_LENGTH:
+            yield _length_fault("$.length", request.length, "residues")
+        return
+    for number, bound in enumerate(bounds):
+        if not MIN_LENGTH <= bound <= MAX_LENGTH:
+            yield _length_fault(f"$.length[{number}]", bound, "residues")
+    if bounds[0] > bounds[1]:
+        yield Fault(
+            path="$.length",
+            message=f"Expected the shorter length first, but got [{bounds[0]}, {bounds[1]}].",
+            remedy=f"Write [{bounds[1]}, {bounds[0]}].",
+        )
+
+
+def _length_fault(path: str, length: int, unit: str) -> Fault:
+    return Fault(
+        path=path,
+        message=f"Expected {MIN_LENGTH} to {MAX_LENGTH} {unit}, but got {length}.",
+        remedy="Longer chains are not designed; ask for one domain at a time."
+        if length > MAX_LENGTH
+        else "Shorter chains have no fold.",
+    )
+
+
+def _shortest(request: DesignRequest, asked: Sequence[tuple[str, SecondaryStructure]]) -> int:
+    """Return the number of residues that every design has; 0 when nothing says it."""
+    bounds = _bounds(request)
+    strings = _strings(asked)
+    if strings:
+        return len(strings[0][1])
+    return min(max(min(bounds), 0), MAX_LENGTH) if bounds else 0
+
+
+def _extent_faults(
+    request: DesignRequest, asked: Sequence[tuple[str, SecondaryStructure]], shortest: int
+) -> Iterator[Fault]:
+    bounds = _bounds(request)
+    strings = _strings(asked)
+    for path, string in strings:
+        if bounds and not min(bounds) <= len(string) <= max(bounds):
+            wanted = str(bounds[0]) if bounds[0] == bounds[1] else f"{bounds[0]} to {bounds[1]}"
+            yield Fault(
+                path=path,
+                message=f"Expected {wanted} letters, one a residue, but got {len(string)}.",
+                remedy="Change the string or the length; leave residues open with -.",
+            )
+        elif len(string) != len(strings[0][1]):
+            yield Fault(
+                path=path,
+                message=f"Expected as many letters as in {strings[0][0]} "
+                f"({len(strings[0][1])}), but got {len(string)}.",
+                remedy="Make the strings equally long.",
+            )
+    if not shortest:
+        return
+    for path, item in asked:
+        for number, part in enumerate(item.ranges or ()):
+            for name in ("start", "stop"):
+                place = None if part is None else getattr(part, name)
+                if place is not None and place > shortest:
+                    yield Fault(
+                        path=f"{path}.ranges[{number}].{name}",
+                        message=f"Expected a residue from 1 to {shortest}, but got {place}.",
+                        remedy="Make the chain longer or the range shorter.",
+                    )
+
+
+def _element_faults(elements: Sequence[AskedElement], merged: AskedStates) -> Iterator[Fault]:
+    for element in elements:
+        least = MIN_HELIX if element.kind == "H" else MIN_STRAND
+        if element.length < least:
+            name = "helix" if element.kind == "H" else "strand"
+            yield Fault(
+                path=merged.owners[element.start],
+                message=f"Expected a {name} of at least {least} residues, but {element} has "
+                f"{element.length}.",
+                remedy=f"Make the {name} longer, or ask for loop there.",
+            )
+
+
+def _pairing_faults(pairings: Sequence[tuple[str, Pairing]], count: int | None) -> Iterator[Fault]:
+    seen: dict[tuple[int, int], tuple[str, str]] = {}
+    for path, pairing in pairings:
+        for name in ("first", "second"):
+            element = getattr(pairing, name)
+            if count is not None and element is not None and element > count:
+                yield Fault(
+                    path=f"{path}.{name}",
+                    message=f"Expected an element from 1 to {count}, but got {element}."
+                    if count
+                    else f"Element {element} is named, but the request asks for no element.",
+                    remedy="Elements are the asked helices and strands, counted along the chain.",
+                )
+        if None in (pairing.first, pairing.second, pairing.orientation):
+            continue
+        key = (min(pairing.first, pairing.second), max(pairing.first, pairing.second))
+        if key in seen:
+            other, orientation = seen[key]
+            same = orientation == pairing.orientation
+            yield Fault(
+                path=path,
+                message=f"Elements {key[0]} and {key[1]} are paired twice: {other} says "
+                f"{orientation} too."
+                if same
+                else f"Elements {key[0]} and {key[1]} are asked to be {pairing.orientation} here, "
+                f"but {orientation} in {other}.",
+                remedy="Keep one of the two.",
+            )
+        seen.setdefault(key, (path, pairing.orientation))
+
+
+def _reach_faults(
+    elements: Sequence[AskedElement],
+    pairings: Sequence[tuple[str, Pairing]],
+    merged: AskedStates,
+) -> Iterator[Fault]:
+    """Warn where a loop cannot span the distance between the ends it joins."""
+    orientations = {
+        (min(item.first, item.second), max(item.first, item.second)): item.orientation
+        for _, item in pairings
+        if None not in (item.first, item.second, item.orientation)
+    }
+    for number, (before, after) in enumerate(pairwise(elements), start=1):
+        gap = after.start - before.stop
+        orientation = orientations.get((number, number + 1))
+        reach = CA_CA_TRANS * (gap + 1)
+        needed = _needed_reach(before, after, orientation)
+        if reach < needed:
+            turn = f"paired {orientation}" if orientation else "that follow one another"
+            least = int(-(-needed // CA_CA_TRANS)) - 1
+            yield Fault(
+                path=merged.owners[after.start],
+                message=f"{before} and {after}, {turn}, are joined by {gap} residues, which "
+                f"reach {reach:.1f} angstrom; about {needed:.1f} are needed.",
+                remedy=f"Leave at least {least} residues between them.",
+                severity="warning",
+            )
+
+
+def _needed_reach(before: AskedElement, after: AskedElement, orientation: str | None) -> float:
+    """Distance in angstrom that the loop between two successive elements has to span."""
+    if orientation is None:
+        # Without a turn the chain would have to go straight on; one residue lets it bend.
+        return 2.0 * CA_CA_TRANS
+    apart = max(PACKING_DISTANCE[before.kind], PACKING_DISTANCE[after.kind])
+    if orientation != "parallel":
+        return apart
+    return hypot(apart, min(RISE[item.kind] * item.length for item in (before, after)))

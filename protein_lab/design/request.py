@@ -1,0 +1,177 @@
+"""What a user asks for, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import inspect
+
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import SecondaryStructure
+from protein_lab.design.checking import request_faults
+from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
+from protein_lab.errors import InvalidRequestError, ProteinLabError
+from protein_lab.typing import Fault
+
+AnyConstraint = SecondaryStructure | Pairing
+
+
+class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question to the engine; the same question with the same weights has one answer.
+
+    Attributes
+    ----------
+    length : int, (int, int) or None
+        Number of residues, or the shortest and the longest; None when a secondary-structure
+        string says it.
+    constraints : tuple of SecondaryStructure or Pairing
+        What must hold. Without any, blueprints are drawn from the statistics of the corpus.
+    num_designs : int
+        Number of designs.
+    seed : int
+        Design ``i`` depends on the seed and ``i`` alone.
+    operator : str
+        Neural operator that makes the fine field.
+    backend : {"auto", "numpy", "torch", "jax"}
+        Array library; ``auto`` takes torch, else JAX, else NumPy.
+    steps : int
+        Integration steps of the flow.
+    samples_per_design : int
+        Samples drawn for each design; their spread is its uncertainty, the best is kept.
+    prior : {"library"}
+        Where the coarse curve comes from: folds of real chains.
+    preset : {"geometry"}
+        Validation preset.
+    name : str
+        Name for files and reports.
+    """
+
+    # A constrained integer beside a fixed-length tuple in one union makes msgspec 0.22 read
+    # outside its memory, so the limits of the length are checked in design.checking.
+    length: int | tuple[int, int] | None = None
+    constraints: Annotated[tuple[AnyConstraint, ...], msgspec.Meta(max_length=4000)] = ()
+    num_designs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    operator: Literal["enhanced_deeponet"] = "enhanced_deeponet"
+    backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
+    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = 25
+    samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    prior: Literal["library"] = "library"
+    preset: Literal["geometry"] = "geometry"
+    name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def check(self) -> list[Fault]:
+        """List all faults and warnings with their JSON paths, before anything is computed."""
+        return check_request(msgspec.to_builtins(self))
+
+    def canonical(self) -> bytes:
+        """Write the request as JSON with all fields, keys sorted; equal bytes, equal request."""
+        return msgspec.json.encode(self, order="sorted")
+
+
+def request_id(request: DesignRequest, weights_digest: str, results_version: int = 1) -> str:
+    """Identify the answer to a request.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        The question.
+    weights_digest : str
+        Digest of the operator's weights.
+    results_version : int
+        Number that is raised when the same question would get another answer.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256(request.canonical())
+    digest.update(f"\n{weights_digest}\n{results_version}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _request_type() -> inspect.Type:
+    return inspect.type_info(DesignRequest)
+
+
+def _examine(data: bytes | str | Mapping[str, Any]) -> tuple[Any, list[Fault]]:
+    try:
+        raw = parse_json(data) if isinstance(data, bytes | str) else data
+    except ProteinLabError as error:
+        return None, [Fault(path="$", message=error.problem, remedy=error.remedy)]
+    reader = Reader()
+    request = reader.read(raw, _request_type(), "$")
+    faults = reader.faults
+    if request is not None:
+        length_known = not any(fault.path.startswith("$.length") for fault in faults)
+        faults = faults + request_faults(request, length_known=length_known)
+    return raw, limit_faults(faults)
+
+
+def check_request(data: bytes | str | Mapping[str, Any]) -> list[Fault]:
+    """List all faults and warnings of a request.
+
+    Parameters
+    ----------
+    data : bytes, str or mapping
+        JSON text, or what it holds.
+    """
+    return _examine(data)[1]
+
+
+def decode_request(data: bytes | str | Mapping[str, Any]) -> DesignRequest:
+    """Read a request.
+
+    Parameters
+    ----------
+    data : bytes, str or mapping
+        JSON text, or what it holds.
+
+    Raises
+    ------
+    InvalidRequestError
+        With all faults; warnings alone do not stop a request.
+    """
+    raw, faults = _examine(data)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise InvalidRequestError(errors)
+    return msgspec.convert(raw, DesignRequest)
+
+
+def read_request(path: str | Path) -> DesignRequest:
+    """Read a request from a JSON file.
+
+    Raises
+    ------
+    InvalidRequestError
+        With all faults of the request.
+    ProteinLabError
+        When there is no such file or it cannot be read.
+    """
+    return decode_request(read_request_bytes(path))
+
+
+def read_request_bytes(path: str | Path) -> bytes:
+    """Read the text of a request, but never more than a request may have.
+
+    Raises
+    ------
+    ProteinLabError
+        When there is no such file or it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_REQUEST_BYTES + 1)
+    except OSError as error:
+        raise ProteinLabError(
+            f"Expected a request in JSON at {path}, but {error.strerror or error}.",
+            "Give the path of a file; examples are in protein_lab/assets/requests.",
+        ) from error

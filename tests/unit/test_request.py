@@ -1,0 +1,337 @@
+"""Requests: everything that is wrong is named, at its place, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
+from protein_lab.design.decoding import MAX_FAULTS, MAX_REQUEST_BYTES
+from protein_lab.design.request import (
+    DesignRequest,
+    check_request,
+    decode_request,
+    read_request,
+    request_id,
+)
+from protein_lab.errors import EXIT_INVALID_REQUEST, InvalidRequestError, ProteinLabError
+from protein_lab.settings import ASSETS
+from protein_lab.typing import Fault
+
+HELIX_TURN_HELIX = "LL" + "H" * 14 + "LLLL" + "H" * 14 + "LL"
+
+
+def asking(*constraints: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Write a request as JSON would hold it."""
+    return {"constraints": list(constraints), **fields}
+
+
+def string(text: str) -> dict[str, Any]:
+    """Write a secondary structure as a string."""
+    return {"kind": "secondary_structure", "string": text}
+
+
+def ranges(*parts: tuple[int, int, str]) -> dict[str, Any]:
+    """Write a secondary structure as ranges."""
+    return {
+        "kind": "secondary_structure",
+        "ranges": [{"start": a, "stop": b, "state": state} for a, b, state in parts],
+    }
+
+
+def pairing(first: Any, second: Any, orientation: Any = "antiparallel") -> dict[str, Any]:
+    """Write a pairing."""
+    return {"kind": "pairing", "first": first, "second": second, "orientation": orientation}
+
+
+def errors(data: Any) -> dict[str, Fault]:
+    """Faults that stop a request, by path."""
+    return {fault.path: fault for fault in check_request(data) if fault.severity == "error"}
+
+
+@pytest.mark.parametrize("path", sorted((ASSETS / "requests").glob("*.json")), ids=lambda p: p.stem)
+def test_every_example_has_neither_fault_nor_warning(path: Path) -> None:
+    """What we ship as an example must be exemplary, and come back from its canonical form."""
+    request = read_request(path)
+    assert request.check() == []
+    assert decode_request(request.canonical()) == request
+
+
+def test_the_three_helix_bundle_is_what_its_name_says() -> None:
+    """The example that the README builds on has three helices and 60 to 70 residues."""
+    request = read_request(ASSETS / "requests" / "three_helix_bundle.json")
+    structure = request.constraints[0]
+    assert isinstance(structure, SecondaryStructure)
+    assert structure.string is not None
+    assert [len(run) for run in structure.string.split("L") if run] == [17, 17, 17]
+    assert 60 <= len(structure.string) <= 70
+
+
+def test_all_faults_are_listed_at_their_paths() -> None:
+    """One pass names every fault of every kind; a fault in one part hides none in another."""
+    found = errors(
+        asking(
+            {"kind": "helix"},
+            pairing(1, 2, "antiparalel"),
+            {
+                "kind": "secondary_structure",
+                "ranges": [
+                    {"start": 1, "stop": 200, "state": "h"},
+                    {"start": 3, "stop": 9, "state": "H"},
+                    {"start": 9, "stop": 8, "state": "E", "note": "?"},
+                    {"start": 4, "stop": 20, "state": "E"},
+                ],
+            },
+            length=60,
+            seed=-1,
+            steps="25",
+            num_design=3,
+            num_designs=10_001,
+        )
+    )
+    assert set(found) == {
+        "$.constraints[0].kind",
+        "$.constraints[1].orientation",
+        "$.constraints[2].ranges[0].state",
+        "$.constraints[2].ranges[0].stop",
+        "$.constraints[2].ranges[2].note",
+        "$.constraints[2].ranges[2].stop",
+        "$.constraints[2].ranges[3]",
+        "$.seed",
+        "$.steps",
+        "$.num_design",
+        "$.num_designs",
+    }
+    assert "Did you mean 'num_designs'?" in found["$.num_design"].remedy
+    assert "Did you mean 'antiparallel'?" in found["$.constraints[1].orientation"].remedy
+    assert "1 to 10000" in found["$.num_designs"].message
+
+
+def test_invalid_requests_raise_with_the_documented_exit_code() -> None:
+    """Decoding raises one error that carries all faults and prints their paths."""
+    with pytest.raises(InvalidRequestError) as caught:
+        decode_request(b'{"length": 5, "sed": 1}')
+    assert caught.value.exit_code == EXIT_INVALID_REQUEST
+    assert {fault.path for fault in caught.value.faults} == {"$.length", "$.sed"}
+    assert "$.sed: Expected one of the fields" in str(caught.value)
+    assert "Did you mean 'seed'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("length", "path"),
+    [
+        (9, "$.length"),
+        (2001, "$.length"),
+        (10**40, "$.length"),
+        (True, "$.length"),
+        (64.5, "$.length"),
+        ("64", "$.length"),
+        ([60], "$.length"),
+        ([80, 60], "$.length"),
+        ([5, 60], "$.length[0]"),
+        ([60, 2001], "$.length[1]"),
+        ([60, "x"], "$.length[1]"),
+        ({}, "$.length"),
+    ],
+)
+def test_lengths_that_cannot_be(length: Any, path: str) -> None:
+    """A length is 10 to 2000, or two such numbers in order, and nothing that looks like one."""
+    assert list(errors({"length": length})) == [path]
+
+
+@pytest.mark.parametrize("length", [10, 2000, [10, 2000], [64, 64]])
+def test_lengths_at_the_limits(length: Any) -> None:
+    """The limits themselves are allowed."""
+    assert check_request({"length": length}) == []
+
+
+def test_a_length_is_needed_unless_a_string_gives_it() -> None:
+    """Ranges do not say where the chain ends; a string does."""
+    assert list(errors({})) == ["$.length"]
+    assert list(errors(asking(ranges((1, 20, "H"))))) == ["$.length"]
+    assert check_request(asking(string(HELIX_TURN_HELIX))) == []
+    assert list(errors(asking(string("LHHHHL")))) == ["$.constraints[0].string"]
+
+
+@pytest.mark.parametrize("length", [35, [20, 35], [37, 90]])
+def test_a_string_must_fit_the_length(length: Any) -> None:
+    """A string of 36 letters asks for 36 residues."""
+    found = errors(asking(string(HELIX_TURN_HELIX), length=length))
+    assert list(found) == ["$.constraints[0].string"]
+    assert "36" in found["$.constraints[0].string"].message
+
+
+def test_strings_must_be_equally_long() -> None:
+    """Two strings describe the same chain."""
+    found = errors(asking(string("-" * 36), string("-" * 40)))
+    assert list(found) == ["$.constraints[1].string"]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "path"),
+    [
+        ([ranges((1, 20, "H"), (20, 30, "H"))], "$.constraints[0].ranges[1]"),
+        ([ranges((1, 20, "H"), (18, 30, "E"))], "$.constraints[0].ranges[1]"),
+        ([string("-" * 10 + "E" * 26), ranges((5, 12, "H"))], "$.constraints[1].ranges[0]"),
+        ([ranges((5, 12, "H")), string("-" * 10 + "E" * 26)], "$.constraints[1].string"),
+        ([{**string("-" * 36), **ranges((1, 9, "H"), (9, 9, "L"))}], "$.constraints[0].ranges[1]"),
+    ],
+)
+def test_overlapping_and_contradicting_states(constraints: list[Any], path: str) -> None:
+    """Each residue has one state, asked once; the later of two places is named."""
+    assert list(errors(asking(*constraints, length=36))) == [path]
+
+
+def test_two_constraints_may_agree_but_are_told() -> None:
+    """Asking the same twice is harmless, yet hardly meant."""
+    faults = check_request(asking(ranges((1, 20, "H")), ranges((11, 30, "H")), length=36))
+    assert [(fault.path, fault.severity) for fault in faults] == [
+        ("$.constraints[1].ranges[0]", "warning")
+    ]
+
+
+def test_ranges_must_lie_in_the_shortest_chain() -> None:
+    """With a range of lengths every design must have the residues that are named."""
+    found = errors(asking(ranges((51, 70, "H")), length=[60, 80]))
+    assert list(found) == ["$.constraints[0].ranges[0].stop"]
+    assert "1 to 60" in found["$.constraints[0].ranges[0].stop"].message
+
+
+@pytest.mark.parametrize(
+    ("letter", "hint"), [("C", "Write L"), ("h", "'H'"), ("G", "Write H"), ("B", "Write E")]
+)
+def test_foreign_letters_get_the_right_one(letter: str, hint: str) -> None:
+    """Letters of other conventions are not guessed, but the remedy names ours."""
+    found = errors(asking(string("L" * 19 + letter)))
+    assert hint in found["$.constraints[0].string[19]"].remedy
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong"), [((5, 7, "H"), True), ((5, 8, "H"), False), ((5, 6, "E"), True)]
+)
+def test_elements_that_are_too_short(part: tuple[int, int, str], wrong: bool) -> None:
+    """Three residues make no helix and two no strand."""
+    found = errors(asking(ranges(part), length=40))
+    assert list(found) == (["$.constraints[0].ranges[0]"] if wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("pairings", "paths"),
+    [
+        ([pairing(1, 3)], ["$.constraints[1].second"]),
+        ([pairing(0, 2)], ["$.constraints[1].first"]),
+        ([pairing(2, 2)], ["$.constraints[1].second"]),
+        ([pairing(1, 2), pairing(2, 1)], ["$.constraints[2]"]),
+        ([pairing(1, 2), pairing(1, 2, "crossing")], ["$.constraints[2]"]),
+        ([pairing(1, "b"), pairing(1, 2, None)],
+         ["$.constraints[1].second", "$.constraints[2].orientation"]),
+    ],
+)  # fmt: skip
+def test_pairings_of_what_is_not_there(pairings: list[Any], paths: list[str]) -> None:
+    """Pairings name two different asked elements, once."""
+    assert list(errors(asking(string(HELIX_TURN_HELIX), *pairings))) == paths
+
+
+def test_pairing_without_elements() -> None:
+    """With only a length there is nothing to pair yet."""
+    found = errors(asking(pairing(1, 2), length=60))
+    assert set(found) == {"$.constraints[0].first", "$.constraints[0].second"}
+
+
+def test_loops_that_cannot_reach_are_warned_of() -> None:
+    """A parallel pair needs a loop along the whole element; the request still runs."""
+    data = asking(string(HELIX_TURN_HELIX), pairing(1, 2, "parallel"))
+    (fault,) = check_request(data)
+    assert (fault.severity, fault.path) == ("warning", "$.constraints[0].string")
+    assert "reach 19.0 angstrom" in fault.message
+    assert decode_request(data).constraints[1].kind == "pairing"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "Expected JSON"),
+        (b"\xff\xfe{}", "Expected UTF-8"),
+        (b'{"length": NaN}', "NaN is not JSON"),
+        (b'{"length": 64', "Expected JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"length": ' + b"9" * 5000 + b"}", "Expected JSON"),
+        (b" " * (MAX_REQUEST_BYTES + 1), "at most"),
+        (b"[]", "Expected an object"),
+    ],
+    ids=["empty", "utf-16", "nan", "torn", "nested", "digits", "huge", "list"],
+)
+def test_hostile_text(text: bytes, message: str) -> None:
+    """Text that is no request gives one clear fault and nothing else happens."""
+    (fault,) = check_request(text)
+    assert fault.path == "$"
+    assert message in fault.message
+
+
+def test_keys_given_twice_are_refused() -> None:
+    """JSON parsers keep the last of two equal keys in silence; a request must be plain."""
+    assert list(errors(b'{"length": 64, "seed": 1, "seed": 2}')) == ["$.seed"]
+
+
+def test_infinity_written_as_a_number_is_not_an_integer() -> None:
+    """1e999 is legal JSON and becomes infinity."""
+    assert list(errors(b'{"length": 64, "seed": 1e999}')) == ["$.seed"]
+
+
+def test_control_characters_in_a_name() -> None:
+    """Names go to file names, terminals and pages."""
+    assert list(errors({"length": 64, "name": "a\x1b[31m"})) == ["$.name"]
+    assert list(errors(b'{"length": 64, "name": "\\ud800"}')) == ["$.name"]
+    assert list(errors({"length": 64, "name": "x" * 201})) == ["$.name"]
+
+
+def test_the_list_of_faults_is_limited() -> None:
+    """A hostile request does not earn a hostile answer; the last line says what was left out."""
+    faults = check_request(json.dumps({"length": 64, **{f"key{n}": 1 for n in range(5000)}}))
+    assert len(faults) <= MAX_FAULTS + 1
+    parts = ranges(*[(1, 30, "H")] * 1900)
+    faults = check_request(asking(parts, length=64, **{f"key{n}": 1 for n in range(900)}))
+    assert len(faults) == MAX_FAULTS + 1
+    assert "not listed" in faults[-1].message
+
+
+def test_a_request_made_in_python_is_checked_alike() -> None:
+    """Structs do not check their values when they are built; check() does."""
+    request = DesignRequest(
+        length=(60, 50),
+        num_designs=0,
+        constraints=(
+            SecondaryStructure(ranges=(Range(start=3, stop=9, state="H"),)),
+            Pairing(first=1, second=4, orientation="parallel"),
+        ),
+    )
+    paths = {fault.path for fault in request.check()}
+    assert paths == {"$.length", "$.num_designs", "$.constraints[1].second"}
+
+
+def test_equal_requests_have_equal_ids() -> None:
+    """The id looks through key order and defaults, and sees everything that changes the answer."""
+    one = decode_request(b'{"length": 64, "seed": 3}')
+    two = decode_request(b'{"seed": 3, "num_designs": 8, "length": 64, "constraints": []}')
+    assert request_id(one, "weights") == request_id(two, "weights")
+    changed = {
+        request_id(one, "weights"),
+        request_id(one, "other weights"),
+        request_id(one, "weights", results_version=2),
+        request_id(msgspec.structs.replace(one, seed=4), "weights"),
+        request_id(msgspec.structs.replace(one, length=(64, 64)), "weights"),
+    }
+    assert len(changed) == 5
+    assert all(len(digest) == 64 for digest in changed)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A missing file and a folder are told apart from an invalid request."""
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(ProteinLabError, match="Expected a request in JSON"):
+            read_request(path)
