@@ -1,0 +1,56 @@
+"""Measures of structures, each checked against an independent implementation in the tests.
+
+Structures come as arrays in angstrom; backbone atoms are N, CA, C, O in this order.
+"""
+
+from __future__ import annotations
+
+from protein_lab.metrics.adherence import (
+    secondary_structure_adherence,
+    segment_overlap,
+    segments,
+)
+from protein_lab.metrics.comparison import (
+    TmAlignment,
+    diversity,
+    lddt,
+    pairwise_tm,
+    rmsd,
+    tm_align,
+    tm_score,
+)
+from protein_lab.metrics.contacts import (
+    chain_breaks,
+    num_clashes,
+    pairing_met,
+)
+from protein_lab.metrics.hydrogen_bonds import (
+    Ladder,
+    hydrogen_bonds,
+    ladders,
+)
+from protein_lab.metrics.secondary_structure import (
+    dssp,
+    helix_handedness,
+)
+
+__all__ = [
+    "Ladder",
+    "TmAlignment",
+    "chain_breaks",
+    "diversity",
+    "dssp",
+    "helix_handedness",
+    "hydrogen_bonds",
+    "ladders",
+    "lddt",
+    "num_clashes",
+    "pairing_met",
+    "pairwise_tm",
+    "rmsd",
+    "secondary_structure_adherence",
+    "segment_overlap",
+    "segments",
+    "tm_align",
+    "tm_score",
+]

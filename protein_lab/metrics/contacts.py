@@ -1,0 +1,175 @@
+"""Contacts that must be there and contacts that must not: pairing, clashes, chain breaks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from protein_lab.constants import CA_CA_TRANS
+from protein_lab.errors import GeometryError
+from protein_lab.geometry import axis_curve, coordinates, virtual_cb
+from protein_lab.geometry.motion import Array
+from protein_lab.metrics.hydrogen_bonds import single_chain
+from protein_lab.typing import IntArray
+
+VAN_DER_WAALS_RADII = {"N": 1.55, "C": 1.70, "O": 1.52}
+"""Angstrom, by element (Bondi, 1964), as in AlphaFold's violation loss."""
+
+CHAIN_BREAK = 0.75
+
+_CB_CONTACT = 8.0
+_MIN_CONTACTS = 3
+_HELIX_REACH = 12.0
+_STRAND_REACH = 6.5
+_STRAND_RISE = 2.4
+_PARALLEL = np.cos(np.deg2rad(45.0))
+
+
+def pairing_met(
+    backbone: ArrayLike,
+    element_a: tuple[int, int],
+    element_b: tuple[int, int],
+    kind: Literal["parallel", "antiparallel", "crossing"],
+) -> bool:
+    """Tell whether two elements lie side by side in the asked orientation.
+
+    They touch when three pairs of their CB atoms (ideal positions) lie within 8 angstrom and
+    their axis curves come within 12 angstrom, or 6.5 angstrom for two strands, which leaves only
+    neighbors in one sheet. Elements whose axis rises by more than 2.4 angstrom per residue are
+    strands (helices rise by 1.5, strands by 3.3). Two strands are parallel or antiparallel by the
+    sign of the cosine between their axes; otherwise parallel is below 45 degrees, antiparallel
+    above 135 and crossing between.
+
+    Parameters
+    ----------
+    backbone : array_like
+        ``(residue, >=3, 3)``: N, CA, C, angstrom.
+    element_a, element_b : tuple of int
+        Residues of the elements, start and stop, 0-based and half-open.
+    kind : {"parallel", "antiparallel", "crossing"}
+        Orientation that was asked.
+
+    Returns
+    -------
+    bool
+        Whether they touch in that orientation.
+
+    Raises
+    ------
+    GeometryError
+        If a range is empty or outside the chain, ``kind`` is unknown, or coordinates are wrong.
+    """
+    atoms = coordinates(backbone, "backbone", atoms=3)
+    if kind not in ("parallel", "antiparallel", "crossing"):
+        raise GeometryError(f"Expected parallel, antiparallel or crossing; {kind!r} came.")
+    for start, stop in (element_a, element_b):
+        if atoms.ndim != 3 or not 0 <= start < stop <= len(atoms):
+            raise GeometryError(
+                f"The element {start}..{stop} does not lie in a chain of shape {atoms.shape}.",
+                "Give start and stop 0-based and half-open.",
+            )
+    curve, cb = axis_curve(atoms[:, 1]), virtual_cb(atoms)
+    first, second = slice(*element_a), slice(*element_b)
+    axes = [_element_axis(curve[part]) for part in (first, second)]
+    strands = all(rise > _STRAND_RISE for _, rise in axes)
+    contacts = _distances(cb[first], cb[second]) < _CB_CONTACT
+    reach = _STRAND_REACH if strands else _HELIX_REACH
+    if contacts.sum() < _MIN_CONTACTS or _distances(curve[first], curve[second]).min() >= reach:
+        return False
+    cosine = float(axes[0][0] @ axes[1][0])
+    limit = 0.0 if strands else _PARALLEL
+    obtained = "parallel" if cosine > limit else "antiparallel" if cosine < -limit else "crossing"
+    return obtained == kind
+
+
+def _element_axis(curve: Array) -> tuple[Array, float]:
+    """Direction from the first to the last point, and the length per residue along it."""
+    span = curve[-1] - curve[0]
+    length = float(np.linalg.norm(span))
+    return span / max(length, 1e-9), length / max(len(curve) - 1, 1)
+
+
+def _distances(first: Array, second: Array) -> Array:
+    return np.linalg.norm(first[:, None] - second, axis=-1)
+
+
+def num_clashes(backbone: ArrayLike, tolerance: float = 1.5) -> int:
+    """Count pairs of heavy backbone and CB atoms that overlap (AlphaFold 2's violation style).
+
+    Two atoms of different residues clash when their distance is below the sum of their van der
+    Waals radii minus ``tolerance``. The peptide bond C-N is the only pair of neighbors that comes
+    so near in a sound backbone, and is left out where it is a bond, between consecutive
+    residues. Every residue gets an ideal CB, glycine too, as the sequence is not known here.
+
+    Parameters
+    ----------
+    backbone : array_like
+        ``(residue, 4, 3)``: N, CA, C, O, angstrom.
+    tolerance : float
+        Overlap that is forgiven, angstrom.
+
+    Returns
+    -------
+    int
+        Number of clashing atom pairs.
+
+    Raises
+    ------
+    GeometryError
+        If the shape is wrong or a coordinate is not finite.
+    """
+    four = single_chain(backbone)
+    atoms = np.concatenate([four, virtual_cb(four)[:, None]], axis=1)
+    radii = np.array([VAN_DER_WAALS_RADII[element] for element in "NCCOC"])
+    limits = radii[:, None] + radii - tolerance
+    extent = np.linalg.norm(atoms - atoms[:, 1:2], axis=-1).max()
+    first, second = _close_residues(atoms[:, 1], 2 * extent + limits.max())
+    squared = ((atoms[first][:, :, None] - atoms[second][:, None]) ** 2).sum(-1)
+    clash = squared < np.maximum(limits, 0.0) ** 2
+    carbonyl, nitrogen = 2, 0
+    clash[second == first + 1, carbonyl, nitrogen] = False
+    return int(clash.sum())
+
+
+def _close_residues(ca: Array, cutoff: float) -> tuple[IntArray, IntArray]:
+    """Pairs of residues i < j whose CA atoms are within the cut-off."""
+    centered = ca - ca.mean(axis=0)
+    squared = (centered**2).sum(-1)
+    # The margin covers rounding in the expanded square.
+    near = squared[:, None] + squared - 2 * centered @ centered.T < (cutoff + 0.01) ** 2
+    first, second = np.nonzero(np.triu(near, 1))
+    return first, second
+
+
+def chain_breaks(ca: ArrayLike, chain_index: ArrayLike | None = None) -> IntArray:
+    """Find where consecutive CA atoms are not 3.80 +- 0.75 angstrom apart (RFdiffusion3's check).
+
+    A cis peptide (2.95 angstrom) counts as a break; designs are built trans.
+
+    Parameters
+    ----------
+    ca : array_like
+        ``(residue, 3)``, angstrom.
+    chain_index : array_like, optional
+        ``(residue,)``; steps between chains are no breaks.
+
+    Returns
+    -------
+    ndarray
+        Indices of the residues after which the chain is broken.
+
+    Raises
+    ------
+    GeometryError
+        If the shape is wrong or a coordinate is not finite.
+    """
+    points = coordinates(ca, "ca")
+    if points.ndim != 2:
+        raise GeometryError(f"ca must be one structure (residue, 3); got {points.shape}.")
+    step = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+    broken = np.abs(step - CA_CA_TRANS) > CHAIN_BREAK
+    if chain_index is not None:
+        broken &= np.diff(np.asarray(chain_index)) == 0
+    return np.nonzero(broken)[0]
