@@ -19,9 +19,6 @@ from protein_lab.design.request import DesignRequest
 from protein_lab.errors import IntegrityError
 from protein_lab.typing import Check, FloatArray, Measurement
 
-RESULTS_VERSION = 1
-"""Raised whenever the same request would give another result; part of every request id."""
-
 _MAGIC = b"PLD1"
 _DIGEST_BYTES = 32
 
@@ -112,7 +109,7 @@ class DesignResult:
 
 
 def encode_array(value: object) -> dict[str, Any]:
-    """Hook of msgspec that writes an array as shape, dtype and little-endian bytes."""
+    """Write an array as shape and little-endian float32 bytes, for msgspec."""
     if isinstance(value, np.ndarray):
         plain = np.ascontiguousarray(value, dtype="<f4")
         return {"shape": plain.shape, "data": plain.tobytes()}
@@ -120,7 +117,7 @@ def encode_array(value: object) -> dict[str, Any]:
 
 
 def decode_array(kind: type, value: Any) -> Any:
-    """Hook of msgspec that reads back what :func:`encode_array` wrote."""
+    """Read back what :func:`encode_array` wrote, for msgspec."""
     if isinstance(value, Mapping) and set(value) == {"shape", "data"}:
         return np.frombuffer(value["data"], dtype="<f4").reshape(value["shape"]).copy()
     raise ValueError(f"cannot read a {kind} from a {type(value).__name__}")

@@ -1,0 +1,271 @@
+"""Manifests: the list of a folder's objects with sizes and digests, written last.
+
+Without a valid manifest a result does not exist. Next to SHA-256 each object has a CRC-32 per
+block of 4 KiB, so that damage is reported with the region of the file where it lies; the manifest
+protects itself with a digest and by being in one canonical form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from protein_lab.errors import IntegrityError, StoreError
+from protein_lab.store.files import is_scratch, storing, write_durable
+
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+"""Name of the manifest in an output folder, where people look for it."""
+
+BLOCK = 4096
+_HEX = 8
+
+
+class StoredObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of a result.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the folder of the manifest, with forward slashes.
+    size : int
+        Bytes.
+    sha256 : str
+        Digest of the content.
+    blocks : str
+        CRC-32 of each 4 KiB block, eight hexadecimal digits each.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    blocks: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a folder holds and where it came from.
+
+    Attributes
+    ----------
+    schema : str
+        Name and version of the layout, as ``protein_lab/result@1``.
+    request_id : str
+        Id of the request that the folder answers.
+    request, provenance : dict
+        The question, and versions, digests, backend, seed and timings of the answer.
+    objects : tuple of StoredObject
+        Every file except the manifest itself, sorted by path.
+    digest : str
+        SHA-256 of the manifest with this field empty.
+    """
+
+    schema: str
+    request_id: str
+    request: dict[str, Any]
+    provenance: dict[str, Any]
+    objects: tuple[StoredObject, ...]
+    digest: str = ""
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """One object that differs from its manifest.
+
+    Attributes
+    ----------
+    path : str
+        The object, relative to the verified folder.
+    message : str
+        What was expected and what is there.
+    regions : tuple of (int, int)
+        Byte ranges, half open, in which the content differs; empty when it cannot be told.
+    """
+
+    path: str
+    message: str
+    regions: tuple[tuple[int, int], ...] = ()
+
+
+def describe(folder: Path, path: str) -> StoredObject:
+    """Measure one object of a folder."""
+    data = (folder / path).read_bytes()
+    return StoredObject(
+        path=path,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        blocks=_block_sums(data),
+    )
+
+
+def list_objects(folder: Path, keep: Callable[[str], bool] = lambda path: True) -> list[str]:
+    """List the finished files below ``folder`` for which ``keep`` holds, sorted."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_scratch(Path(name))]
+        for name in names:
+            path = Path(parent, name).relative_to(folder)
+            if not is_scratch(path) and keep(path.as_posix()):
+                found.append(path.as_posix())
+    return sorted(found)
+
+
+def seal(folder: Path, manifest: Manifest, paths: Iterable[str], name: str = MANIFEST) -> Manifest:
+    """Describe ``paths`` and write the manifest; from here on the result exists.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the objects; their content is already durable.
+    manifest : Manifest
+        Everything but ``objects`` and ``digest``.
+    paths : iterable of str
+        Objects, relative to ``folder``.
+    name : str
+        File name of the manifest.
+    """
+    objects = tuple(describe(folder, path) for path in sorted(paths))
+    # One trip through JSON first: what is digested is what a reader will decode.
+    plain = _decode(_encode(msgspec.structs.replace(manifest, objects=objects, digest="")))
+    sealed = msgspec.structs.replace(plain, digest=_digest(plain))
+    with storing(folder / name):
+        write_durable(folder / name, _encode(sealed))
+    return sealed
+
+
+def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
+    """Read a manifest and check that it is intact.
+
+    Raises
+    ------
+    StoreError
+        When there is none: the folder holds no finished result.
+    IntegrityError
+        When its own bytes were changed.
+    """
+    path = folder / name
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(
+            f"Expected a finished result in {folder}; it has no {name}.",
+            "Check the path, or run the request again.",
+        ) from error
+    except OSError as error:
+        raise StoreError(f"Cannot read {path}: {error.strerror}.") from error
+    problem = IntegrityError(
+        f"The manifest {path} was changed after it was written.", "Run the request again."
+    )
+    try:
+        manifest = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise problem from error
+    if _encode(manifest) != raw or _digest(manifest) != manifest.digest:
+        raise problem
+    return manifest
+
+
+def manifest_name(folder: Path) -> str:
+    """Name of a folder's manifest: that of an output folder, or that of a stored result."""
+    return PROVENANCE if (folder / PROVENANCE).exists() else MANIFEST
+
+
+def verify_folder(folder: Path, part: str = "") -> list[Damage]:
+    """Compare the objects of a folder with its manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        A stored result or an output folder.
+    part : str
+        Beginning of the paths to compare; all of them by default.
+
+    Returns
+    -------
+    list of Damage
+        Missing, resized, changed objects and a changed manifest; empty when all is intact.
+
+    Raises
+    ------
+    StoreError
+        When the folder holds no finished result.
+    """
+    name = manifest_name(folder)
+    try:
+        manifest = read_manifest(folder, name)
+    except IntegrityError as error:
+        return [Damage(path=name, message=error.problem)]
+    wanted = [item for item in manifest.objects if item.path.startswith(part)]
+    return [damage for item in wanted if (damage := _compare(folder, item)) is not None]
+
+
+def raise_for(damages: Iterable[Damage], folder: Path) -> None:
+    """Raise when there is any damage.
+
+    Raises
+    ------
+    IntegrityError
+        Names every damaged object.
+    """
+    lines = [f"{damage.path}: {damage.message}" for damage in damages]
+    if lines:
+        raise IntegrityError(
+            f"The result in {folder} is damaged.\n" + "\n".join(lines) + "\n",
+            "Restore it from a copy, or delete it and run the request again.",
+        )
+
+
+def _compare(folder: Path, item: StoredObject) -> Damage | None:
+    path = Path(item.path)
+    if path.is_absolute() or ".." in path.parts:
+        return Damage(path=item.path, message="lies outside its folder")
+    try:
+        data = (folder / path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return Damage(path=item.path, message=f"expected {item.size} bytes; it is missing")
+    except OSError as error:
+        return Damage(path=item.path, message=f"cannot be read: {error.strerror}")
+    if len(data) != item.size:
+        message = f"expected {item.size} bytes; it has {len(data)}"
+        return Damage(path=item.path, message=message)
+    if hashlib.sha256(data).hexdigest() == item.sha256:
+        return None
+    regions = _changed_regions(item, _block_sums(data))
+    where = ", ".join(f"{start}-{stop - 1}" for start, stop in regions) or "unknown"
+    return Damage(
+        path=item.path,
+        message=f"its content differs from its digest; changed bytes lie in {where}",
+        regions=regions,
+    )
+
+
+def _block_sums(data: bytes) -> str:
+    return "".join(
+        f"{zlib.crc32(data[start : start + BLOCK]):08x}" for start in range(0, len(data), BLOCK)
+    )
+
+
+def _changed_regions(item: StoredObject, sums: str) -> tuple[tuple[int, int], ...]:
+    starts = range(0, item.size, BLOCK)
+    return tuple(
+        (start, min(start + BLOCK, item.size))
+        for number, start in enumerate(starts)
+        if item.blocks[number * _HEX : (number + 1) * _HEX]
+        != sums[number * _HEX : (number + 1) * _HEX]
+    )
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+
+
+def _decode(raw: bytes) -> Manifest:
+    return msgspec.json.decode(raw, type=Manifest)
+
+
+def _digest(manifest: Manifest) -> str:
+    return hashlib.sha256(_encode(msgspec.structs.replace(manifest, digest=""))).hexdigest()

@@ -1,0 +1,171 @@
+"""What ``summary.json`` and ``designs.fasta`` say about a result.
+
+The JSON schema in ``assets/schemas/summary.schema.json`` is generated from these types by
+:func:`summary_schema`; a change here is a change of a published format.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from protein_lab.store.schema import Design, DesignResult
+from protein_lab.typing import Check, Measurement
+
+SUMMARY_SCHEMA = "protein_lab/summary@1"
+_FASTA_WIDTH = 60
+
+
+class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One design, best first.
+
+    Attributes
+    ----------
+    rank : int
+        1 for the best; also the number in the file name.
+    index : int
+        Number of the design in its request, from 0.
+    file : str or None
+        Structure file relative to the summary; None when the design failed.
+    accepted : bool
+        Whether no check and no constraint says ``fail``.
+    failed : str or None
+        Why there is no backbone.
+    length : int
+        Residues.
+    sequence : str
+        One-letter codes; ``X`` where unknown.
+    secondary_structure : str
+        What was asked, one of H, E, L or - per residue.
+    source : str
+        Library chain that gave the coarse curve.
+    metrics, field_metrics : dict
+        Figures of the final backbone and of the field before projection; null where undefined.
+    constraints, checks : tuple
+        Each with value, unit, bound and verdict.
+    uncertainty : tuple of float
+        Angstrom per residue, from the spread of the samples; null where unknown.
+    """
+
+    rank: int
+    index: int
+    file: str | None
+    accepted: bool
+    failed: str | None
+    length: int
+    sequence: str
+    secondary_structure: str
+    source: str
+    metrics: dict[str, float | None]
+    field_metrics: dict[str, float | None]
+    constraints: tuple[Measurement, ...]
+    checks: tuple[Check, ...]
+    uncertainty: tuple[float | None, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All designs of a request on one page.
+
+    Attributes
+    ----------
+    schema : str
+        Name and version of this format.
+    request_id : str
+        Same id, same result.
+    name : str
+        The request's name.
+    num_designs, num_accepted : int
+        How many were made, and how many no check or constraint refuses.
+    outcome : str
+        One sentence, with the remedy when fewer were accepted than asked.
+    designs : tuple of DesignSummary
+        Best first.
+    """
+
+    schema: str
+    request_id: str
+    name: str
+    num_designs: int
+    num_accepted: int
+    outcome: str
+    designs: tuple[DesignSummary, ...]
+
+
+def design_file(rank: int, design: Design) -> str | None:
+    """Name the structure file of a design, relative to its output folder."""
+    return None if design.failed is not None else f"designs/{rank:03d}.cif"
+
+
+def summarize(result: DesignResult) -> Summary:
+    """Condense a result; the same result always gives the same summary."""
+    return Summary(
+        schema=SUMMARY_SCHEMA,
+        request_id=result.request_id,
+        name=result.request.name,
+        num_designs=len(result.designs),
+        num_accepted=result.num_accepted,
+        outcome=result.outcome,
+        designs=tuple(
+            _summarize(rank, design) for rank, design in enumerate(result.designs, start=1)
+        ),
+    )
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """Write a summary as indented JSON; numbers that are not finite become null."""
+    return msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+
+
+def summary_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of ``summary.json``."""
+    schema = msgspec.json.schema(Summary)
+    title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SUMMARY_SCHEMA}
+    return title | schema
+
+
+def fasta(result: DesignResult) -> str:
+    """Write sequences with their metrics in the header; X where no residue type is known."""
+    entries = []
+    for rank, design in enumerate(result.designs, start=1):
+        if design.failed is not None:
+            continue
+        figures = {"length": design.length, "accepted": str(design.accepted).lower()}
+        metrics = {name: f"{value:.4g}" for name, value in sorted(design.metrics.items())}
+        header = " ".join(f"{name}={value}" for name, value in (figures | metrics).items())
+        sequence = _sequence(design)
+        starts = range(0, len(sequence), _FASTA_WIDTH)
+        lines = [sequence[start : start + _FASTA_WIDTH] for start in starts]
+        entries.append("\n".join([f">{rank:03d} {header}", *lines]) + "\n")
+    return "".join(entries)
+
+
+def _summarize(rank: int, design: Design) -> DesignSummary:
+    return DesignSummary(
+        rank=rank,
+        index=design.index,
+        file=design_file(rank, design),
+        accepted=design.accepted,
+        failed=design.failed,
+        length=design.length,
+        sequence=_sequence(design),
+        secondary_structure=design.blueprint.secondary_structure,
+        source=design.source,
+        metrics=_finite(design.metrics),
+        field_metrics=_finite(design.field_metrics),
+        constraints=design.measurements,
+        checks=design.checks,
+        uncertainty=tuple(
+            round(value, 4) if math.isfinite(value) else None
+            for value in design.uncertainty.tolist()
+        ),
+    )
+
+
+def _sequence(design: Design) -> str:
+    return design.sequence or "X" * design.length
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: v if math.isfinite(v) else None for name, v in sorted(metrics.items())}

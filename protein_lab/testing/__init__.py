@@ -1,0 +1,1 @@
+"""Small, exactly known objects to test with."""
