@@ -17,7 +17,8 @@ LDDT_RADIUS = 15.0
 LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)
 
 _MIN_FRAGMENT = 4
-_PROMISING = 24
+_MAX_PARTS = 32
+_PROMISING = 32
 _ROUNDS = 12
 _POLISH_ROUNDS = 60
 _CONVERGED = 1e-7
@@ -129,11 +130,13 @@ def tm_score(mobile: ArrayLike, fixed: ArrayLike) -> float:
 
 
 def _seed_masks(length: int) -> Array:
-    """Weights ``(seed, residue)`` that select fragments of halving lengths, overlapping by half."""
+    """Return weights ``(seed, residue)`` that select overlapping fragments of halving lengths."""
     rows, size = [np.ones(length)], length // 2
-    while size >= _MIN_FRAGMENT:
-        starts = np.unique(np.append(np.arange(0, length - size, max(size // 2, 1)), length - size))
-        index = np.arange(length)
+    index = np.arange(length)
+    # Many short fragments find the rare good superposition of unrelated chains; in long chains
+    # their number would grow without use.
+    while size >= max(_MIN_FRAGMENT, length // _MAX_PARTS):
+        starts = np.append(np.arange(0, length - size, max(size // 4, 1)), length - size)
         rows.extend((index >= start) & (index < start + size) for start in starts)
         size //= 2
     return np.array(rows, dtype=np.float64)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from protein_lab.constants import CA_CA_TRANS
 from protein_lab.errors import GeometryError
-from protein_lab.geometry import axis_curve, coordinates, virtual_cb
+from protein_lab.geometry import axis_curve, coordinates, unit, virtual_cb
 from protein_lab.geometry.motion import Array
 from protein_lab.metrics.hydrogen_bonds import single_chain
 from protein_lab.typing import IntArray
@@ -23,7 +23,7 @@ _CB_CONTACT = 8.0
 _MIN_CONTACTS = 3
 _HELIX_REACH = 12.0
 _STRAND_REACH = 6.5
-_STRAND_RISE = 2.4
+_STRAND_SPAN = 6.0
 _PARALLEL = np.cos(np.deg2rad(45.0))
 
 
@@ -37,10 +37,10 @@ def pairing_met(
 
     They touch when three pairs of their CB atoms (ideal positions) lie within 8 angstrom and
     their axis curves come within 12 angstrom, or 6.5 angstrom for two strands, which leaves only
-    neighbors in one sheet. Elements whose axis rises by more than 2.4 angstrom per residue are
-    strands (helices rise by 1.5, strands by 3.3). Two strands are parallel or antiparallel by the
-    sign of the cosine between their axes; otherwise parallel is below 45 degrees, antiparallel
-    above 135 and crossing between.
+    neighbors in one sheet. Elements are strands by what they are, not by what was asked: where the
+    CA atoms of residues i and i + 2 are more than 6 angstrom apart (5.5 in helices, 6.6 in
+    strands). Two strands are parallel or antiparallel by the sign of the cosine between their
+    axes; otherwise parallel is below 45 degrees, antiparallel above 135 and crossing between.
 
     Parameters
     ----------
@@ -72,23 +72,25 @@ def pairing_met(
             )
     curve, cb = axis_curve(atoms[:, 1]), virtual_cb(atoms)
     first, second = slice(*element_a), slice(*element_b)
-    axes = [_element_axis(curve[part]) for part in (first, second)]
-    strands = all(rise > _STRAND_RISE for _, rise in axes)
+    strands = all(_is_extended(atoms[part, 1]) for part in (first, second))
     contacts = _distances(cb[first], cb[second]) < _CB_CONTACT
     reach = _STRAND_REACH if strands else _HELIX_REACH
     if contacts.sum() < _MIN_CONTACTS or _distances(curve[first], curve[second]).min() >= reach:
         return False
-    cosine = float(axes[0][0] @ axes[1][0])
+    cosine = float(_direction(curve[first]) @ _direction(curve[second]))
     limit = 0.0 if strands else _PARALLEL
     obtained = "parallel" if cosine > limit else "antiparallel" if cosine < -limit else "crossing"
     return obtained == kind
 
 
-def _element_axis(curve: Array) -> tuple[Array, float]:
-    """Direction from the first to the last point, and the length per residue along it."""
-    span = curve[-1] - curve[0]
-    length = float(np.linalg.norm(span))
-    return span / max(length, 1e-9), length / max(len(curve) - 1, 1)
+def _direction(curve: Array) -> Array:
+    return unit(curve[-1] - curve[0])
+
+
+def _is_extended(ca: Array) -> bool:
+    if len(ca) < 3:
+        return False
+    return bool(np.median(np.linalg.norm(ca[2:] - ca[:-2], axis=-1)) > _STRAND_SPAN)
 
 
 def _distances(first: Array, second: Array) -> Array:

@@ -153,15 +153,6 @@ def _bond_energy(atoms: Array, hydrogen: Array, donor: IntArray, acceptor: IntAr
     return np.maximum(np.where(too_close, _MIN_ENERGY, energy), _MIN_ENERGY)
 
 
-def bond_matrix(backbone: ArrayLike, chain_index: ArrayLike | None = None) -> BoolArray:
-    """Return ``(donor, acceptor)`` bool, true where :func:`hydrogen_bonds` finds a bond."""
-    donor, acceptor, _ = hydrogen_bonds(backbone, chain_index)
-    length = len(np.asarray(backbone))
-    bonds = np.zeros((length, length), dtype=bool)
-    bonds[donor, acceptor] = True
-    return bonds
-
-
 def ladders(
     backbone: ArrayLike, chain_index: ArrayLike | None = None, min_bridges: int = 2
 ) -> list[Ladder]:
@@ -188,17 +179,18 @@ def ladders(
     """
     atoms = single_chain(backbone)
     linked = linked_residues(atoms, chain_index)
-    found = ladders_from_bonds(bond_matrix(atoms, chain_index), linked)
+    donor, acceptor, _ = hydrogen_bonds(atoms, chain_index)
+    found = ladders_from_bonds(donor, acceptor, linked)
     return [ladder for ladder in found if len(ladder.first) >= min_bridges]
 
 
-def ladders_from_bonds(bonds: BoolArray, linked: BoolArray) -> list[Ladder]:
-    """Find ladders, isolated bridges included, from a bond matrix.
+def ladders_from_bonds(donor: IntArray, acceptor: IntArray, linked: BoolArray) -> list[Ladder]:
+    """Find ladders, isolated bridges included, from hydrogen bonds.
 
     Parameters
     ----------
-    bonds : ndarray
-        ``(donor, acceptor)`` bool.
+    donor, acceptor : ndarray
+        ``(bond,)``, from :func:`hydrogen_bonds`.
     linked : ndarray
         ``(residue - 1,)`` bool, from :func:`linked_residues`.
 
@@ -209,7 +201,7 @@ def ladders_from_bonds(bonds: BoolArray, linked: BoolArray) -> list[Ladder]:
     """
     open_ladders: dict[tuple[bool, int, int], list[tuple[int, int]]] = {}
     runs: list[_Run] = []
-    for i, j, parallel in zip(*_bridges(bonds, linked), strict=True):
+    for i, j, parallel in _bridges(donor, acceptor, linked):
         run = open_ladders.pop((parallel, i, j), None)
         if run is None:
             run = []
@@ -228,21 +220,33 @@ def ladders_from_bonds(bonds: BoolArray, linked: BoolArray) -> list[Ladder]:
     ]
 
 
-def _bridges(bonds: BoolArray, linked: BoolArray) -> tuple[list[int], list[int], list[bool]]:
-    """Return bridged residues i < j, in ascending order, and whether they are parallel."""
-    if len(bonds) < 5:
-        return [], [], []
-    here, after, before = slice(1, -1), slice(2, None), slice(None, -2)
-    # Each block is a bond matrix shifted to the bridge: [after, here] holds bond(i + 1, j) at i, j
-    # and its transpose holds bond(j + 1, i).
-    leaving, coming = bonds[after, here], bonds[here, before]
-    parallel = (leaving & coming.T) | (leaving.T & coming)
-    wide, narrow = bonds[after, before], bonds[here, here]
-    antiparallel = (wide & wide.T) | (narrow & narrow.T)
-    whole = linked[1:] & linked[:-1]
-    i, j = np.nonzero((parallel | antiparallel) & whole[:, None] & whole)
-    i, j = i[j >= i + 3], j[j >= i + 3]
-    return (i + 1).tolist(), (j + 1).tolist(), parallel[i, j].tolist()
+def _bridges(donor: IntArray, acceptor: IntArray, linked: BoolArray) -> list[tuple[int, int, bool]]:
+    """Return bridged residues i < j, in ascending order, and whether they are parallel.
+
+    A bridge takes two bonds, so each bond is looked up with the partner that it would need.
+    """
+    length = len(linked) + 1
+    bonds = np.zeros((length + 4, length + 4), dtype=bool)
+    bonds[donor + 2, acceptor + 2] = True  # a rim of two spares the bounds checks
+
+    def bonded(first: IntArray, second: IntArray) -> BoolArray:
+        return bonds[first + 2, second + 2]
+
+    rules = (
+        (bonded(acceptor, donor - 2), donor - 1, acceptor, True),
+        (bonded(acceptor, donor), donor, acceptor, False),
+        (bonded(acceptor + 2, donor - 2), donor - 1, acceptor + 1, False),
+    )
+    whole = np.zeros(length, dtype=bool)
+    whole[1:-1] = linked[1:] & linked[:-1]
+    found: dict[tuple[int, int], bool] = {}
+    for holds, first, second, parallel in rules:
+        i, j = np.minimum(first, second)[holds], np.maximum(first, second)[holds]
+        inside = (i >= 1) & (j < length - 1) & (j >= i + 3)
+        inside[inside] &= whole[i[inside]] & whole[j[inside]]
+        for pair in zip(i[inside].tolist(), j[inside].tolist(), strict=True):
+            found.setdefault(pair, parallel)
+    return [(i, j, found[i, j]) for i, j in sorted(found)]
 
 
 def _merge_bulges(runs: list[_Run], breaks: IntArray) -> list[_Run]:

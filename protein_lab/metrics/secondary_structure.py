@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from protein_lab.errors import GeometryError
 from protein_lab.geometry import coordinates, dihedral
 from protein_lab.metrics.hydrogen_bonds import (
-    bond_matrix,
+    hydrogen_bonds,
     ladders_from_bonds,
     linked_residues,
     single_chain,
@@ -47,17 +47,17 @@ def dssp(backbone: ArrayLike, chain_index: ArrayLike | None = None) -> str:
     atoms = single_chain(backbone)
     length = len(atoms)
     linked = linked_residues(atoms, chain_index)
-    bonds = bond_matrix(atoms, chain_index)
+    donor, acceptor, _ = hydrogen_bonds(atoms, chain_index)
     states = np.full(length, "L")
-    for ladder in ladders_from_bonds(bonds, linked):
+    for ladder in ladders_from_bonds(donor, acceptor, linked):
         if len(ladder.first) > 1:
             for strand in (ladder.first, ladder.second):
                 states[min(strand) : max(strand) + 1] = "E"
-    if length > HELIX_TURN + 1:
-        chain = np.concatenate([[0], np.cumsum(~linked)])
-        turn = np.diagonal(bonds, -HELIX_TURN) & (chain[HELIX_TURN:] == chain[:-HELIX_TURN])
-        for start in np.nonzero(turn[1:] & turn[:-1])[0] + 1:
-            states[start : start + HELIX_TURN] = "H"
+    chain = np.concatenate([[0], np.cumsum(~linked)])
+    turn = np.zeros(length, dtype=bool)
+    turn[acceptor[(donor - acceptor == HELIX_TURN) & (chain[donor] == chain[acceptor])]] = True
+    for start in np.nonzero(turn[1:] & turn[:-1])[0] + 1:
+        states[start : start + HELIX_TURN] = "H"
     return "".join(states)
 
 
