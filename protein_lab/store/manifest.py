@@ -122,13 +122,15 @@ def seal(folder: Path, manifest: Manifest, paths: Iterable[str], name: str = MAN
     folder : Path
         Holds the objects; their content is already durable.
     manifest : Manifest
-        Everything but ``objects`` and ``digest``.
+        Its objects are kept as they were described, so that sealing again hides no damage.
     paths : iterable of str
-        Objects, relative to ``folder``.
+        Objects to describe now, relative to ``folder``.
     name : str
         File name of the manifest.
     """
-    objects = tuple(describe(folder, path) for path in sorted(paths))
+    described = {item.path: item for item in manifest.objects}
+    described |= {path: describe(folder, path) for path in paths}
+    objects = tuple(described[path] for path in sorted(described))
     # One trip through JSON first: what is digested is what a reader will decode.
     plain = _decode(_encode(msgspec.structs.replace(manifest, objects=objects, digest="")))
     sealed = msgspec.structs.replace(plain, digest=_digest(plain))

@@ -194,11 +194,11 @@ def attach(folder: Path | str, name: str, content: bytes) -> Path:
     """
     root = Path(folder)
     manifest = read_manifest(root, PROVENANCE)
-    if Path(name).name != name or name in _ENTRIES - {REPORT}:
+    if not name or Path(name).name != name or name in _ENTRIES - {REPORT}:
         raise StoreError(f"Expected a new file name in {root}; {name!r} is taken or no name.")
     with storing(root / name):
         write_durable(root / name, content)
-    seal(root, manifest, {item.path for item in manifest.objects} | {name}, PROVENANCE)
+    seal(root, manifest, [name], PROVENANCE)
     return root / name
 
 

@@ -120,9 +120,12 @@ def encode_summary(summary: Summary) -> bytes:
 
 def summary_schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of ``summary.json``."""
-    schema = msgspec.json.schema(Summary)
+    (root,), types = msgspec.json.schema_components([Summary], ref_template="#/$defs/{name}")
+    for name, described in types.items():
+        # Docstrings go on about attributes; the schema says those in its own words.
+        types[name] = described | {"description": described["description"].split("\n")[0]}
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SUMMARY_SCHEMA}
-    return title | schema
+    return title | root | {"$defs": types}
 
 
 def fasta(result: DesignResult) -> str:

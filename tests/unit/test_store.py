@@ -31,11 +31,13 @@ from protein_lab.testing.results import example_result, failed_design, ideal_hel
 
 @pytest.fixture(scope="module")
 def first_stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save one result for all tests of this file."""
     return save_result(example_result(), tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
 def stored(first_stored: Path, tmp_path: Path) -> Path:
+    """Copy the stored result, for a test to damage."""
     return Path(shutil.copytree(first_stored, tmp_path / first_stored.name))
 
 
