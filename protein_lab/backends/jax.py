@@ -1,0 +1,120 @@
+"""JAX backend; the only module that imports JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_lab.backends.base import Array, Optimizer, Parameters
+from protein_lab.errors import BackendError
+
+
+class JaxBackend:
+    """:class:`~protein_lab.backends.base.Backend` on JAX; it runs and differentiates."""
+
+    name = "jax"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        platform, _, index = device.partition(":")
+        try:
+            self._device = jax.devices(platform)[int(index or 0)]
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise BackendError(
+                f"JAX has no device {device!r} ({error}).", "Use --device cpu."
+            ) from error
+
+    reshape = staticmethod(jnp.reshape)
+    transpose = staticmethod(jnp.transpose)
+    where = staticmethod(jnp.where)
+    maximum = staticmethod(jnp.maximum)
+    minimum = staticmethod(jnp.minimum)
+    exp = staticmethod(jnp.exp)
+    log = staticmethod(jnp.log)
+    sqrt = staticmethod(jnp.sqrt)
+    sin = staticmethod(jnp.sin)
+    cos = staticmethod(jnp.cos)
+    abs = staticmethod(jnp.abs)
+    silu = staticmethod(jax.nn.silu)
+    softplus = staticmethod(jax.nn.softplus)
+    stop_gradient = staticmethod(jax.lax.stop_gradient)
+
+    def asarray(self, value: Any, dtype: str = "float32") -> Array:
+        """Bring ``value`` to the backend's device."""
+        return jax.device_put(jnp.asarray(value, dtype=dtype), self._device)
+
+    def to_numpy(self, value: Array) -> NDArray[Any]:
+        """Bring ``value`` back to host memory."""
+        return np.asarray(value)
+
+    def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
+        """Join arrays along an existing axis."""
+        return jnp.concatenate(arrays, axis=axis)
+
+    def stack(self, arrays: Sequence[Array], axis: int = -1) -> Array:
+        """Join arrays along a new axis."""
+        return jnp.stack(arrays, axis=axis)
+
+    def unstack(self, value: Array) -> list[Array]:
+        """Split along the first axis, which goes away."""
+        return list(value)
+
+    def affine(self, value: Array, weight: Array, bias: Array) -> Array:
+        """Apply ``value @ weight + bias`` to the last axis."""
+        return value @ weight + bias
+
+    def einsum(self, subscripts: str, *arrays: Array) -> Array:
+        """Sum products over repeated indices."""
+        return jnp.einsum(subscripts, *arrays)
+
+    def sum(self, value: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
+        """Sum over axes."""
+        axes = axis if isinstance(axis, int) else tuple(axis)
+        return jnp.sum(value, axis=axes, keepdims=keepdims)
+
+    def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
+        """Add zeros before and after along one axis."""
+        widths = [(0, 0)] * value.ndim
+        widths[axis] = (before, after)
+        return jnp.pad(value, widths)
+
+    def softmax(self, value: Array) -> Array:
+        """Softmax over the last axis."""
+        return jax.nn.softmax(value, axis=-1)
+
+    def layer_norm(self, value: Array, scale: Array, shift: Array) -> Array:
+        """Normalize the last axis to zero mean and unit variance, epsilon 1e-5."""
+        centered = value - jnp.mean(value, axis=-1, keepdims=True)
+        variance = jnp.mean(centered * centered, axis=-1, keepdims=True)
+        return centered / jnp.sqrt(variance + 1e-5) * scale + shift
+
+    def value_and_grad(
+        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+    ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
+        """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument."""
+        differentiated = jax.value_and_grad(function, has_aux=True)
+
+        def flat(*args: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+            (loss, auxiliary), gradients = differentiated(*args)
+            return loss, auxiliary, gradients
+
+        return flat
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile with ``jax.jit``."""
+        return jax.jit(function)
+
+    def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
+        """Refuse: the trainer runs on torch; JAX runs what it trained."""
+        raise BackendError(
+            "Training runs on the torch backend, but the backend is jax.",
+            'Install torch: pip install "protein-lab[torch]" and use --backend torch.',
+        )
+
+    def set_num_threads(self, count: int) -> None:
+        """Do nothing: XLA fixes its threads when the process starts."""

@@ -1,0 +1,182 @@
+"""torch backend; the only module that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from protein_lab.backends.base import Array, Parameters
+from protein_lab.errors import BackendError
+
+# Radial basis functions make denormal numbers, which slow CPUs down five times.
+torch.set_flush_denormal(True)
+
+
+class TorchBackend:
+    """:class:`~protein_lab.backends.base.Backend` on torch, on a CPU or a GPU."""
+
+    name = "torch"
+
+    def __init__(self, device: str = "cpu") -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendError(
+                f"The device {device!r} was asked for, but torch sees no GPU.", "Use --device cpu."
+            )
+        self.device = device
+
+    reshape = staticmethod(torch.reshape)
+    einsum = staticmethod(torch.einsum)
+    where = staticmethod(torch.where)
+    exp = staticmethod(torch.exp)
+    log = staticmethod(torch.log)
+    sqrt = staticmethod(torch.sqrt)
+    sin = staticmethod(torch.sin)
+    cos = staticmethod(torch.cos)
+    abs = staticmethod(torch.abs)
+    silu = staticmethod(functional.silu)
+    softplus = staticmethod(functional.softplus)
+
+    def asarray(self, value: Any, dtype: str = "float32") -> Array:
+        """Bring ``value`` to the backend's device."""
+        if isinstance(value, torch.Tensor):
+            return value.to(self.device, getattr(torch, dtype))
+        array = np.array(value, dtype=dtype)  # a copy: torch warns about read-only memory
+        return torch.from_numpy(array).to(self.device)
+
+    def to_numpy(self, value: Array) -> NDArray[Any]:
+        """Bring ``value`` back to host memory."""
+        return value.detach().cpu().numpy()
+
+    def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
+        """Join arrays along an existing axis."""
+        return torch.cat(list(arrays), dim=axis)
+
+    def stack(self, arrays: Sequence[Array], axis: int = -1) -> Array:
+        """Join arrays along a new axis."""
+        return torch.stack(list(arrays), dim=axis)
+
+    def unstack(self, value: Array) -> list[Array]:
+        """Split along the first axis, which goes away."""
+        return list(torch.unbind(value))
+
+    def affine(self, value: Array, weight: Array, bias: Array) -> Array:
+        """Apply ``value @ weight + bias`` to the last axis."""
+        return functional.linear(value, weight.t(), bias)
+
+    def transpose(self, value: Array, axes: Sequence[int]) -> Array:
+        """Permute the axes."""
+        return value.permute(*axes)
+
+    def sum(self, value: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
+        """Sum over axes."""
+        return torch.sum(value, dim=axis, keepdim=keepdims)
+
+    def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
+        """Add zeros before and after along one axis."""
+        trailing = value.ndim - 1 - axis % value.ndim
+        return functional.pad(value, [0, 0] * trailing + [before, after])
+
+    def maximum(self, value: Array, floor: float) -> Array:
+        """Raise values below ``floor`` to it."""
+        return torch.clamp(value, min=floor)
+
+    def minimum(self, value: Array, ceiling: float) -> Array:
+        """Lower values above ``ceiling`` to it."""
+        return torch.clamp(value, max=ceiling)
+
+    def softmax(self, value: Array) -> Array:
+        """Softmax over the last axis."""
+        return torch.softmax(value, dim=-1)
+
+    def layer_norm(self, value: Array, scale: Array, shift: Array) -> Array:
+        """Normalize the last axis to zero mean and unit variance, epsilon 1e-5."""
+        return functional.layer_norm(value, value.shape[-1:], scale, shift, 1e-5)
+
+    def stop_gradient(self, value: Array) -> Array:
+        """Return ``value`` as a constant for differentiation."""
+        return value.detach()
+
+    def value_and_grad(
+        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+    ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
+        """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument."""
+
+        def differentiated(
+            parameters: Parameters, *args: Any
+        ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+            leaves = {n: p.detach().requires_grad_(True) for n, p in parameters.items()}
+            with torch.enable_grad():
+                loss, auxiliary = function(leaves, *args)
+                gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            return (
+                loss.detach(),
+                {n: a.detach() for n, a in auxiliary.items()},
+                {
+                    n: torch.zeros_like(p) if g is None else g
+                    for (n, p), g in zip(leaves.items(), gradients, strict=True)
+                },
+            )
+
+        return differentiated
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile with ``torch.compile`` on a GPU; on a CPU the start-up does not pay back."""
+        return torch.compile(function, dynamic=True) if self.device != "cpu" else function
+
+    def optimizer(self, parameters: Parameters, weight_decay: float) -> TorchAdamW:
+        """Make an AdamW optimizer that changes ``parameters`` in place."""
+        return TorchAdamW(parameters, weight_decay)
+
+    def set_num_threads(self, count: int) -> None:
+        """Limit the threads of one operation."""
+        torch.set_num_threads(count)
+
+
+class TorchAdamW:
+    """``torch.optim.AdamW`` over a flat dictionary; decays matrices, not vectors."""
+
+    def __init__(self, parameters: Parameters, weight_decay: float) -> None:
+        self.parameters = dict(parameters)
+        groups = [
+            {"params": [p for p in self.parameters.values() if p.ndim > 1],
+             "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters.values() if p.ndim <= 1],
+             "weight_decay": 0.0},
+        ]  # fmt: skip
+        self._optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), foreach=True)
+
+    def step(self, gradients: Parameters, learning_rate: float) -> None:
+        """Change the parameters in place by one step."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return moments and step counts, named after their parameters."""
+        found: dict[str, NDArray[Any]] = {}
+        for name, parameter in self.parameters.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                found[f"{name}|{key}"] = value.detach().cpu().numpy().copy()
+        return found
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set the state returned by :meth:`state`."""
+        for name, parameter in self.parameters.items():
+            own = {}
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if f"{name}|{key}" in state:
+                    value = torch.tensor(np.array(state[f"{name}|{key}"]))
+                    # foreach AdamW keeps the step count on the host
+                    own[key] = value if key == "step" else value.to(parameter.device)
+            if own:
+                self._optimizer.state[parameter] = own

@@ -1,0 +1,1 @@
+"""Neural operators and their weights."""

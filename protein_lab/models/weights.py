@@ -1,0 +1,194 @@
+"""Weights on disk: safetensors with a TOML card, read strictly and verified by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_lab.backends import get_backend
+from protein_lab.errors import WeightsError
+from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
+from protein_lab.settings import Settings
+
+OPERATORS: dict[str, tuple[type[BaseNeuralOperator[Any]], type[msgspec.Struct]]] = {
+    EnhancedProteinDeepONet.name: (EnhancedProteinDeepONet, EnhancedDeepONetConfig),
+}
+MAX_BYTES = 1 << 30
+
+
+def available(folder: Path | None = None) -> list[str]:
+    """Names of the operators that have weights in ``folder`` (the shipped ones by default)."""
+    where = folder or Settings.from_environment().weights
+    return [name for name in OPERATORS if (where / f"{name}.safetensors").is_file()]
+
+
+def load_operator(
+    name: str = "enhanced_deeponet",
+    backend: str = "auto",
+    *,
+    device: str = "cpu",
+    folder: Path | None = None,
+) -> BaseNeuralOperator[Any]:
+    """Load a trained operator.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`OPERATORS`.
+    backend : {"auto", "numpy", "torch", "jax"}
+    device : str
+    folder : Path, optional
+        Where ``NAME.safetensors`` and ``NAME.toml`` lie; the shipped weights by default.
+
+    Returns
+    -------
+    BaseNeuralOperator
+        With ``digest`` (SHA-256 of the weights file) and ``card``.
+
+    Raises
+    ------
+    WeightsError
+        If the operator is unknown, a file is missing or broken, the digest is not the card's, or
+        a parameter is missing, unknown or of another shape.
+    """
+    if name not in OPERATORS:
+        raise WeightsError(
+            f"The operator must be one of {', '.join(OPERATORS)}, but it is {name!r}."
+        )
+    where = folder or Settings.from_environment().weights
+    path = where / f"{name}.safetensors"
+    card = read_card(path.with_suffix(".toml"))
+    data = _read_bytes(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card["sha256"]:
+        raise WeightsError(
+            f"The weights {path} have the SHA-256 {digest[:16]}…, "
+            f"but their card says {str(card['sha256'])[:16]}….",
+            "The file is damaged or belongs to another card: install the weights again.",
+        )
+    kind, config_kind = OPERATORS[name]
+    config = msgspec.convert(card["config"], config_kind)
+    arrays = _parse(data, path)
+    _check_shapes(arrays, kind.initialize(config, np.random.default_rng(0)), path)
+    chosen = get_backend(backend, device)
+    params = {key: chosen.asarray(value) for key, value in arrays.items()}
+    return kind(config, params, chosen, digest=digest, card=card)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read a card.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing, not TOML, or lacks ``sha256`` or ``config``.
+    """
+    try:
+        card = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WeightsError(f"The card {path} cannot be read ({error}).", _REMEDY) from error
+    missing = [key for key in ("sha256", "config") if key not in card]
+    if missing:
+        raise WeightsError(f"The card {path} lacks {', '.join(missing)}.", _REMEDY)
+    return card
+
+
+def save_weights(
+    params: Mapping[str, NDArray[Any]],
+    folder: Path,
+    name: str,
+    config: msgspec.Struct,
+    card: Mapping[str, Any],
+) -> str:
+    """Write weights and card; returns the SHA-256 of the weights file.
+
+    Parameters
+    ----------
+    params : mapping of str to ndarray
+    folder : Path
+    name : str
+    config : msgspec.Struct
+        Sizes of the operator.
+    card : mapping
+        Provenance and measured quality: what TOML can hold.
+    """
+    import tomli_w
+    from safetensors.numpy import save
+
+    data = save({key: np.ascontiguousarray(params[key]) for key in sorted(params)})
+    digest = hashlib.sha256(data).hexdigest()
+    content = {
+        "operator": name,
+        "sha256": digest,
+        "num_parameters": int(sum(value.size for value in params.values())),
+        "config": msgspec.to_builtins(config),
+        **card,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{name}.safetensors", data)
+    write_atomically(folder / f"{name}.toml", tomli_w.dumps(content).encode())
+    return digest
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it, so that no reader sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_REMEDY = (
+    "Install the package again, or set PROTEIN_LAB_WEIGHTS to a folder with NAME.safetensors "
+    "and NAME.toml made by: protein-lab train NAME."
+)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise WeightsError(f"The weights {path} have {size} bytes, over the {MAX_BYTES} limit.")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"The weights {path} cannot be read ({error}).", _REMEDY) from error
+
+
+def _parse(data: bytes, path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"The weights {path} are no safetensors ({error}).", _REMEDY) from error
+
+
+def _check_shapes(
+    found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]], path: Path
+) -> None:
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is unknown" for name in found if name not in expected]
+    faults += [
+        f"{name} has the shape {found[name].shape}, not {expected[name].shape}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:3])
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise WeightsError(f"The weights {path} do not fit their card: {shown}{more}.", _REMEDY)

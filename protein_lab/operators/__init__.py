@@ -1,0 +1,1 @@
+"""Building blocks of neural operators: pure functions ``f(backend, params, name, x, ...)``."""

@@ -1,0 +1,90 @@
+"""Losses of the flow, all in units of the error that is left to make at each flow time."""
+
+from __future__ import annotations
+
+from protein_lab.backends import Array, Backend
+from protein_lab.models.base import FieldPrediction
+from protein_lab.operators.embedding import pair_distance
+
+BOND_WEIGHT = 0.5
+CONTACT_WEIGHT = 0.25
+SIGMA_WEIGHT = 0.05
+CONTACT_DISTANCE = 6.5
+"""Carbon-nitrogen distance up to which residues can share a hydrogen bond, angstrom."""
+
+
+def flow_losses(
+    backend: Backend,
+    predicted: FieldPrediction,
+    target: Array,
+    mask: Array,
+    scale_out: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """Total loss and its parts.
+
+    ``field`` is the flow matching loss; ``bonds`` the same on differences of consecutive atoms
+    (the Cameron-Martin norm of the polymer prior); ``contacts`` on carbon-nitrogen distances
+    of residues that are close in the target; ``sigma`` the negative log-likelihood of the
+    predicted uncertainty with the mean held fixed.
+
+    Parameters
+    ----------
+    backend : Backend
+    predicted : FieldPrediction
+    target : Array, shape=(batch, point, 3, 3)
+        Clean field, angstrom.
+    mask : Array, shape=(batch, point)
+        One where there is a residue.
+    scale_out : Array, shape=(batch,)
+        Size of the error that is left at each chain's flow time, angstrom.
+
+    Returns
+    -------
+    loss : Array, shape=()
+    parts : dict of str to Array
+    """
+    xp = backend
+    inverse = 1.0 / scale_out
+    count = xp.sum(mask, axis=(0, 1))
+    difference = (predicted.mean - target) * inverse[:, None, None, None]
+    squared = xp.sum(difference * difference, axis=(2, 3)) * (1.0 / 9.0)
+    parts = {
+        "field": xp.sum(squared * mask, axis=(0, 1)) / count,
+        "bonds": _bond_loss(xp, difference, mask) / count,
+        "contacts": _contact_loss(xp, predicted.mean, target, mask, inverse),
+    }
+    # log_sigma is in angstrom; relative to the scale it is of order one
+    relative = predicted.log_sigma + xp.log(inverse)[:, None]
+    likelihood = relative + 0.5 * xp.stop_gradient(squared) * xp.exp(-2.0 * relative)
+    parts["sigma"] = xp.sum(likelihood * mask, axis=(0, 1)) / count
+    loss = (
+        parts["field"]
+        + BOND_WEIGHT * parts["bonds"]
+        + CONTACT_WEIGHT * parts["contacts"]
+        + SIGMA_WEIGHT * parts["sigma"]
+    )
+    return loss, parts
+
+
+def _bond_loss(backend: Backend, difference: Array, mask: Array) -> Array:
+    """Squared errors of the vectors between consecutive atoms, summed over residues."""
+    batch, size = mask.shape
+    chain = backend.reshape(difference, (batch, size * 3, 3))
+    steps = chain[:, 1:] - chain[:, :-1]
+    atom_mask = backend.reshape(backend.stack([mask, mask, mask]), (batch, size * 3))
+    both = atom_mask[:, 1:] * atom_mask[:, :-1]
+    return backend.sum(backend.sum(steps * steps, axis=2) * both, axis=(0, 1)) * (1.0 / 9.0)
+
+
+def _contact_loss(
+    backend: Backend, mean: Array, target: Array, mask: Array, inverse: Array
+) -> Array:
+    """Squared errors of carbon-nitrogen distances between residues close in the target."""
+    true = pair_distance(backend, target[:, :, 0], target[:, :, 2])
+    drawn = pair_distance(backend, mean[:, :, 0], mean[:, :, 2])
+    both = mask[:, :, None] * mask[:, None, :]
+    near = backend.where(true < CONTACT_DISTANCE, both, both * 0.0)
+    error = (drawn - true) * inverse[:, None, None]
+    # far-off contacts at early times must not drown the rest
+    bounded = error * error / (1.0 + 0.1 * error * error)
+    return backend.sum(bounded * near, axis=(0, 1, 2)) / backend.sum(near, axis=(0, 1, 2))

@@ -1,0 +1,320 @@
+"""Training of operators by flow matching: resumable, logged, checkpointed by time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_lab.backends import Array, Backend, get_backend
+from protein_lab.backends.base import Parameters
+from protein_lab.errors import ProteinLabError
+from protein_lab.flow import collate
+from protein_lab.models.base import ChainInputs
+from protein_lab.models.weights import OPERATORS, write_atomically
+from protein_lab.training.batches import BatchOptions, BatchSource, TrainingChain
+from protein_lab.training.corpus import Corpus
+from protein_lab.training.losses import flow_losses
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.csv"
+_CALIBRATION_SEED = 987_654_321
+
+
+class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training run does; stored in every checkpoint.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Peak; reached after ``warmup`` steps, held, and lowered to a hundredth over the last
+        ``cooldown`` of the steps.
+    total_steps : int
+        Steps of the run; 0 means that they are set from the time allowed, once the speed is known.
+    average : float
+        Decay of the exponential moving average of the weights, which is what is used.
+    clip : float
+        Largest norm of the gradient.
+    """
+
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    cooldown: float = 0.3
+    total_steps: int = 0
+    weight_decay: float = 0.01
+    average: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    batches: BatchOptions = BatchOptions()
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the training log."""
+
+    step: int
+    total_steps: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    held_out: float
+    field: float
+    bonds: float
+    contacts: float
+    sigma: float
+
+
+class Trainer:
+    """State of a training run.
+
+    Parameters
+    ----------
+    operator : str
+        Name of the operator.
+    folder : Path
+        Where checkpoint and log are kept.
+    corpus : Corpus
+    options : TrainingOptions
+        Ignored on resume except for ``total_steps``: a run keeps what it began with.
+    config : msgspec.Struct, optional
+        Sizes of the operator.
+    backend, device : str
+    resume : bool
+        Continue from the checkpoint in ``folder``.
+
+    Raises
+    ------
+    ProteinLabError
+        If there is nothing to resume, or a run would overwrite another.
+    """
+
+    def __init__(
+        self,
+        operator: str,
+        folder: Path,
+        corpus: Corpus,
+        options: TrainingOptions | None = None,
+        *,
+        config: Any = None,
+        backend: str = "torch",
+        device: str = "cpu",
+        resume: bool = False,
+    ) -> None:
+        self.kind, config_kind = OPERATORS[operator]
+        self.folder, self.corpus = folder, corpus
+        self.backend: Backend = get_backend(backend, device)
+        self.options = options or TrainingOptions()
+        self.config = config or config_kind()
+        self.step, self.seconds = 0, 0.0
+        rng = np.random.default_rng(self.options.seed)
+        stored: dict[str, NDArray[Any]] = {}
+        if resume:
+            stored = self._read_checkpoint(config_kind)
+        elif (folder / CHECKPOINT).exists():
+            raise ProteinLabError(
+                f"The folder {folder} already holds a training run.",
+                "Continue it with --resume, or name another folder with --out.",
+            )
+        start = _part(stored, "params/") or self.kind.initialize(self.config, rng)
+        average = _part(stored, "average/") or start
+        self.params = {n: self.backend.asarray(v) for n, v in start.items()}
+        self.average = {n: self.backend.asarray(v) for n, v in average.items()}
+        self.optimizer = self.backend.optimizer(self.params, self.options.weight_decay)
+        self.optimizer.restore(_part(stored, "optimizer/"))
+        self.source = self._source("train", self.options.seed)
+        self._differentiate = self.backend.value_and_grad(self._loss)
+        self._held_out: list[tuple[Array, ...]] | None = None
+
+    def _source(self, split: str, seed: int) -> BatchSource:
+        config = self.config
+        return BatchSource(
+            self.corpus, split, self.options.batches, seed,
+            config.prior_scale, config.prior_correlation,
+        )  # fmt: skip
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step: a function of the step alone, so that resuming is exact."""
+        options = self.options
+        total = options.total_steps or 1_000_000_000
+        warm = min(1.0, (step + 1) / options.warmup)
+        left = max(0.0, (total - step) / max(1.0, options.cooldown * total))
+        return options.learning_rate * warm * max(0.01, min(1.0, left))
+
+    def run(
+        self,
+        hours: float,
+        *,
+        checkpoint_minutes: float = 5.0,
+        report: Callable[[Progress], None] | None = None,
+        report_every: int = 50,
+    ) -> None:
+        """Train until the planned steps are done; leaves a checkpoint however it ends.
+
+        Parameters
+        ----------
+        hours : float
+            Time allowed for this call. Where ``total_steps`` is 0, it is set after 30 steps so
+            that the run fits.
+        checkpoint_minutes : float
+        report : callable, optional
+            Called with a :class:`Progress` every ``report_every`` steps.
+        report_every : int
+        """
+        began = saved = time.monotonic()
+        first, before = self.step, self.seconds
+        try:
+            while not self.options.total_steps or self.step < self.options.total_steps:
+                loss, parts = self.advance()
+                now = time.monotonic()
+                self.seconds = before + now - began
+                if not self.options.total_steps and self.step - first == 30:
+                    self._plan_steps(hours, (now - began) / 30)
+                if now - saved > checkpoint_minutes * 60:
+                    self.save()
+                    saved = now
+                if self.step % report_every == 0 or self.step == self.options.total_steps:
+                    self._report(loss, parts, report)
+        finally:
+            self.save()
+
+    def _plan_steps(self, hours: float, seconds_a_step: float) -> None:
+        total = self.step + max(1, int(hours * 3600 / seconds_a_step) - 30)
+        self.options = msgspec.structs.replace(self.options, total_steps=total)
+
+    def advance(self) -> tuple[float, dict[str, float]]:
+        """Make one step; returns the loss and its parts."""
+        batch = self._to_backend(self.source.batch(self.step))
+        loss, parts, gradients = self._differentiate(self.params, *batch)
+        xp = self.backend
+        norm = float(sum(float((g * g).sum()) for g in gradients.values())) ** 0.5
+        value = float(loss)
+        if np.isfinite(norm):
+            if norm > self.options.clip:
+                factor = self.options.clip / norm
+                gradients = {n: g * factor for n, g in gradients.items()}
+            self.optimizer.step(gradients, self.learning_rate(self.step))
+            decay = min(self.options.average, (1 + self.step) / (10 + self.step))
+            for name, mean in self.average.items():
+                new = xp.stop_gradient(self.params[name])
+                self.average[name] = mean * decay + new * (1.0 - decay)
+        self.step += 1
+        return value, {name: float(part) for name, part in parts.items()}
+
+    def _loss(
+        self,
+        params: Parameters,
+        inputs: ChainInputs,
+        target: Array,
+        noise: Array,
+        time_: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        operator = self.kind(self.config, params, self.backend)
+        start = inputs.curve[:, :, None, :] + noise
+        blend = time_[:, None, None, None]
+        noisy = start * (1.0 - blend) + target * blend
+        encoded = operator.encode_constraints(inputs)
+        predicted = operator.forward_with_uncertainty(noisy, time_, encoded)
+        _, _, scale_out = operator.preconditioning(time_, inputs.curve_error)  # type: ignore[attr-defined]
+        return flow_losses(self.backend, predicted, target, encoded.mask, scale_out)
+
+    def _to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
+        size = max(len(chain.target) for chain in chains)
+        inputs = collate(
+            self.backend,
+            [chain.conditions for chain in chains],
+            [chain.curve_error for chain in chains],
+            [chain.angle for chain in chains],
+            self.config.separation_scales,
+        )
+        target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
+        noise = np.zeros_like(target)
+        for row, chain in enumerate(chains):
+            target[row, : len(chain.target)] = chain.target
+            noise[row, : len(chain.noise)] = chain.noise
+        times = np.array([chain.time for chain in chains])
+        return (inputs, *(self.backend.asarray(value) for value in (target, noise, times)))
+
+    def held_out_loss(self, num_batches: int = 4) -> float:
+        """Loss of the averaged weights on fixed batches of the calibration split."""
+        if self._held_out is None:
+            source = self._source("calibration", _CALIBRATION_SEED)
+            self._held_out = [self._to_backend(source.batch(k)) for k in range(num_batches)]
+        losses = [float(self._loss(self.average, *batch)[0]) for batch in self._held_out]
+        return float(np.mean(losses))
+
+    def _report(
+        self,
+        loss: float,
+        parts: Mapping[str, float],
+        report: Callable[[Progress], None] | None,
+    ) -> None:
+        line = Progress(
+            step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
+            learning_rate=self.learning_rate(self.step), loss=loss,
+            held_out=self.held_out_loss() if self.step % 500 == 0 else float("nan"),
+            **parts,
+        )  # fmt: skip
+        row = msgspec.to_builtins(line)
+        path = self.folder / LOG
+        self.folder.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        if report is not None:
+            report(line)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Averaged weights as NumPy arrays."""
+        return {name: self.backend.to_numpy(value) for name, value in self.average.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        from safetensors.numpy import save
+
+        arrays = {f"params/{n}": self.backend.to_numpy(v) for n, v in self.params.items()}
+        arrays |= {f"average/{n}": v for n, v in self.weights().items()}
+        arrays |= {f"optimizer/{n}": v for n, v in self.optimizer.state().items()}
+        meta = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "operator": self.kind.name,
+            "corpus": self.corpus.digest,
+            "options": msgspec.to_builtins(self.options),
+            "config": msgspec.to_builtins(self.config),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        contiguous = {n: np.ascontiguousarray(v) for n, v in arrays.items()}
+        data = save(contiguous, metadata={"training": json.dumps(meta, sort_keys=True)})
+        write_atomically(self.folder / CHECKPOINT, data)
+
+    def _read_checkpoint(self, config_kind: type[msgspec.Struct]) -> dict[str, NDArray[Any]]:
+        from safetensors import safe_open
+
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            raise ProteinLabError(
+                f"There is no training run in {self.folder} to resume.", "Start without --resume."
+            )
+        with safe_open(path, framework="numpy") as stream:
+            meta = json.loads(stream.metadata()["training"])
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        total = self.options.total_steps
+        self.options = msgspec.convert(meta["options"], TrainingOptions)
+        if total:
+            self.options = msgspec.structs.replace(self.options, total_steps=total)
+        self.config = msgspec.convert(meta["config"], config_kind)
+        self.step, self.seconds = meta["step"], meta["seconds"]
+        return arrays
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
