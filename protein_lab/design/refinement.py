@@ -1,0 +1,285 @@
+"""From the noisy field of an operator to a backbone with exact geometry and the asked structure.
+
+The field is pulled towards ideal geometry in Cartesian space in stages: position restraints
+loosen while torsion wells, hydrogen bonds and repulsion grow. Every round ends with a projection
+onto exact bonds and angles, so whatever the field was, the result is a chemically exact chain of
+L-amino acids; whether it also has the asked helices and strands is measured and reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
+
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.hydrogen_bonds import helix_bonds, sheet_bonds
+from protein_lab.design.ideal_chain import project, torsions, with_oxygen
+from protein_lab.design.minimization import minimize
+from protein_lab.design.ramachandran import TorsionWells
+from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
+from protein_lab.errors import GeometryError
+from protein_lab.geometry import backbone_from_internal, superimpose
+from protein_lab.metrics import dssp, num_clashes, rmsd
+from protein_lab.typing import FloatArray, IntArray
+
+_MIN_RESIDUES = 4
+_FARTHEST = 1e5
+_EXACT = 1e-3
+_ATOM_TRUST = (0.6, 1.0, 0.6)
+_TRUST_RANGE = (0.2, 3.0)
+_BLOCKS = 3
+_FILL_TORSION = -60.0
+_COINCIDENT = 0.2
+_JITTER = 0.1
+
+_STAGES = (
+    Strengths(position=1.0, torsion=0.2, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
+    Strengths(position=0.3, torsion=0.5, hydrogen_bond=2.0, repulsion=5.0),
+    Strengths(position=0.1, torsion=0.7, hydrogen_bond=5.0, repulsion=10.0),
+)
+
+
+class RefinementOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the refinement goes.
+
+    Attributes
+    ----------
+    max_rounds : int
+        Rounds of minimization, projection and check; each gives the asked structure more weight
+        against the field.
+    steps : int
+        Minimization steps of a stage.
+    helix_share, strand_share : float
+        Shares of asked helix and strand residues that DSSP must assign for convergence.
+    """
+
+    max_rounds: int = 4
+    steps: int = 90
+    helix_share: float = 0.95
+    strand_share: float = 0.75
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refined:
+    """An exact backbone and how it came out.
+
+    Attributes
+    ----------
+    backbone : (residue, 4, 3) float32 array
+        N, CA, C, O in angstrom.
+    energies : dict of str to float
+        Value of each restraint term at the end.
+    rounds : int
+        Rounds that were run.
+    moved_rmsd : float
+        RMSD of CA to the field after superposition, angstrom.
+    converged : bool
+        Whether all checks hold; never true when one could not be met.
+    problems : tuple of str
+        What does not hold, in words.
+    secondary_structure : str
+        What DSSP assigns to the result.
+    """
+
+    backbone: FloatArray
+    energies: dict[str, float]
+    rounds: int
+    moved_rmsd: float
+    converged: bool
+    problems: tuple[str, ...]
+    secondary_structure: str
+
+
+def refine(
+    field: ArrayLike,
+    blueprint: Blueprint,
+    sigma: ArrayLike | None = None,
+    options: RefinementOptions | None = None,
+) -> Refined:
+    """Turn a field into a backbone with exact geometry and the asked secondary structure.
+
+    Parameters
+    ----------
+    field : (residue, 3, 3) array
+        N, CA, C as an operator predicts them, angstrom.
+    blueprint : Blueprint
+        Helices, strands and pairs of strands that are asked for.
+    sigma : (residue,) array, optional
+        Uncertainty of each residue, angstrom; uncertain residues may move farther.
+    options : RefinementOptions, optional
+        How far to go.
+
+    Returns
+    -------
+    Refined
+        The backbone of the best round; ``converged`` and ``problems`` say what it lacks.
+
+    Raises
+    ------
+    GeometryError
+        If an array has a wrong shape, is not finite, or does not fit the blueprint.
+    """
+    options = options or RefinementOptions()
+    reference = _checked_field(field, blueprint)
+    task = _Task(reference, _trust(sigma, len(reference)), blueprint)
+    trace = task.relax(_spread_out(reference.reshape(-1, 3)), options.steps)
+    best: tuple[tuple[float, ...], Refined] | None = None
+    strengths = _STAGES[-1]
+    for number in range(1, options.max_rounds + 1):
+        exact, violation = task.make_exact(trace)
+        refined, score = task.measure(exact, violation, number, options)
+        if best is None or score < best[0]:
+            best = (score, refined)
+        if refined.converged or number == options.max_rounds:
+            break
+        strengths = replace(
+            strengths,
+            position=strengths.position * 0.5,
+            torsion=strengths.torsion * 1.3,
+            hydrogen_bond=strengths.hydrogen_bond * 1.5,
+            repulsion=strengths.repulsion * 1.5,
+        )
+        trace = task.minimize(exact, strengths, options.steps)
+    if best is None:
+        raise GeometryError("max_rounds must be at least 1.")
+    return best[1]
+
+
+@dataclass(eq=False)
+class _Task:
+    """A field on its way to a backbone."""
+
+    field: FloatArray
+    trust: FloatArray
+    blueprint: Blueprint
+
+    def __post_init__(self) -> None:
+        self.wells = TorsionWells.of(self.blueprint.secondary_structure)
+        self.energy: RestraintEnergy | None = None
+
+    def relax(self, trace: FloatArray, steps: int) -> FloatArray:
+        """Run the stages that lead from the field to a nearly exact chain."""
+        for strengths in _STAGES:
+            trace = self.minimize(trace, strengths, steps)
+        return trace
+
+    def minimize(self, trace: FloatArray, strengths: Strengths, steps: int) -> FloatArray:
+        """Minimize in blocks; each block renews bonds wanted, contacts and preconditioner."""
+        for _ in range(_BLOCKS):
+            energy = RestraintEnergy(
+                self.field.reshape(-1, 3), self.trust, self.wells, self.bonds(trace), strengths
+            )
+            energy.find_pairs(trace)
+            trace = minimize(energy, trace, energy.curvature(trace), steps // _BLOCKS)
+            self.energy = energy
+        return trace
+
+    def bonds(self, trace: FloatArray) -> IntArray:
+        """Hydrogen bonds that the blueprint asks for, as donor and acceptor residues."""
+        helical = helix_bonds(self.blueprint.secondary_structure)
+        sheet = sheet_bonds(expand(trace), self.blueprint, helical)
+        return np.array(helical + sheet, dtype=np.int64).reshape(-1, 2)
+
+    def make_exact(self, trace: FloatArray) -> tuple[FloatArray, float]:
+        """Project a trace; where that fails, rebuild the chain from its torsions."""
+        exact, violation = project(trace)
+        if violation <= _EXACT:
+            return exact, violation
+        angles, _ = torsions(trace)
+        phi, psi = np.full((2, len(self.field)), np.radians(_FILL_TORSION))
+        phi[1:], psi[:-1] = angles[2::3], angles[0::3]
+        rebuilt = backbone_from_internal(phi, psi, np.full(len(phi), np.pi))[:, :3]
+        rotation, translation = superimpose(rebuilt[:, 1], self.field[:, 1])
+        return project((rebuilt @ rotation.T + translation).reshape(-1, 3))
+
+    def measure(
+        self, trace: FloatArray, violation: float, number: int, options: RefinementOptions
+    ) -> tuple[Refined, tuple[float, ...]]:
+        """Check an exact chain; the score orders rounds, smaller is better."""
+        backbone = with_oxygen(trace).astype(np.float32)
+        obtained = dssp(backbone)
+        asked = self.blueprint.secondary_structure
+        lost_helix = _lost(asked, obtained, "H")
+        lost_strand = _lost(asked, obtained, "E")
+        clashes = int(num_clashes(backbone))
+        angles, _ = torsions(trace)
+        positive = int((np.sin(angles[2::3][:-1]) > 0.97).sum())
+        problems = []
+        if violation > _EXACT:
+            problems.append(f"Bonds and angles are off by up to {violation:.3f} angstrom.")
+        if clashes:
+            problems.append(f"{clashes} pairs of atoms clash.")
+        if lost_helix > 1.0 - options.helix_share:
+            problems.append(f"{lost_helix:.0%} of the asked helix residues are not helical.")
+        if lost_strand > 1.0 - options.strand_share:
+            problems.append(f"{lost_strand:.0%} of the asked strand residues are in no ladder.")
+        refined = Refined(
+            backbone=backbone,
+            energies=self._energies(trace),
+            rounds=number,
+            moved_rmsd=float(rmsd(backbone[:, 1], self.field[:, 1])),
+            converged=not problems,
+            problems=tuple(problems),
+            secondary_structure=obtained,
+        )
+        score = (float(violation > _EXACT), float(clashes), lost_helix + lost_strand, positive)
+        return refined, score
+
+    def _energies(self, trace: FloatArray) -> dict[str, float]:
+        if self.energy is None:
+            return {}
+        return {name: value for name, (value, _) in self.energy.terms(trace).items()}
+
+
+def _lost(asked: str, obtained: str, state: str) -> float:
+    """Share of the residues asked to have a state that do not have it; 0 if none is asked."""
+    wanted = [other for one, other in zip(asked, obtained, strict=True) if one == state]
+    return sum(other != state for other in wanted) / len(wanted) if wanted else 0.0
+
+
+def _checked_field(field: ArrayLike, blueprint: Blueprint) -> FloatArray:
+    array = np.asarray(field, dtype=np.float64)
+    if array.ndim != 3 or array.shape[1:] != (3, 3):
+        raise GeometryError(
+            f"Expected a field (residue, 3, 3) with N, CA, C, but got the shape {array.shape}."
+        )
+    if len(array) < _MIN_RESIDUES:
+        raise GeometryError(f"Expected at least {_MIN_RESIDUES} residues, but got {len(array)}.")
+    if not np.isfinite(array).all() or np.abs(array).max() > _FARTHEST:
+        raise GeometryError(
+            "Expected finite coordinates, but the field has values that are not finite or absurd.",
+            "Draw the sample again; if it happens again, the weights are broken.",
+        )
+    if len(array) != blueprint.length:
+        raise GeometryError(
+            f"Expected a field of {blueprint.length} residues, as the blueprint has, "
+            f"but got {len(array)}."
+        )
+    return array
+
+
+def _spread_out(trace: FloatArray) -> FloatArray:
+    """Shake a trace in which neighbors coincide, for they have no direction to move apart."""
+    steps = np.linalg.norm(np.diff(trace, axis=0), axis=-1)
+    if steps.min() > _COINCIDENT:
+        return trace
+    return trace + np.random.default_rng(0).normal(scale=_JITTER, size=trace.shape)
+
+
+def _trust(sigma: ArrayLike | None, residues: int) -> FloatArray:
+    """Weights of the position restraints: inverse variance, limited, about 1 on average."""
+    atom = np.tile(_ATOM_TRUST, residues)
+    if sigma is None:
+        return atom
+    spread = np.asarray(sigma, dtype=np.float64)
+    if spread.shape != (residues,) or not np.isfinite(spread).all() or spread.min() < 0.0:
+        raise GeometryError(
+            f"Expected sigma as {residues} finite, not negative numbers, one a residue, "
+            f"but got the shape {spread.shape}."
+        )
+    usual = max(float(np.median(spread)), 1e-3)
+    weight = np.clip((usual / np.maximum(spread, 1e-3)) ** 2, *_TRUST_RANGE)
+    return atom * np.repeat(weight, 3)
