@@ -117,8 +117,8 @@ def spec_of(runtime: engine.Runtime, settings: Settings | None = None) -> Runtim
     used = settings if settings is not None else Settings()
     default = Settings()
     return RuntimeSpec(
-        operator=runtime.operator_name,
-        backend=runtime.backend_name,
+        operator=runtime.operator.name,
+        backend=runtime.operator.backend.name,
         weights_digest=runtime.operator.digest,
         corpus_digest=runtime.corpus.digest,
         weights=None if used.weights == default.weights else str(used.weights.resolve()),

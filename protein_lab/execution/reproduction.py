@@ -12,7 +12,7 @@ import numpy as np
 from protein_lab import engine
 from protein_lab.errors import BackendError, MissingExtraError
 from protein_lab.execution.base import Executor, spec_of
-from protein_lab.execution.local import LocalExecutor
+from protein_lab.execution.run import run_request
 from protein_lab.settings import Settings
 from protein_lab.store.manifest import raise_for
 from protein_lab.store.objects import load_result, verify_result
@@ -102,10 +102,7 @@ def reproduce(
             message = f"the result was made with {str(asked)[:16]}; here are {here[:16]}"
             changed = Difference(what=f"{name} digest", message=message)
             return Reproduction(exact=False, num_designs=0, notes=notes, differences=(changed,))
-    designs: list[Design] = []
-    runner = executor or LocalExecutor(runtime)
-    runner.run(stored.request, spec, range(stored.request.num_designs), designs.append)
-    again = engine.assemble(stored.request, sorted(designs, key=lambda d: d.index), runtime)
+    again = run_request(stored.request, runtime, executor=executor, spec=spec)
     reasons = _reasons_for_tolerance(stored.provenance, again.provenance)
     return Reproduction(
         exact=not reasons,
@@ -170,14 +167,20 @@ def _compare_designs(
         message = _compare_arrays(getattr(before, part), getattr(now, part), tolerance)
         if message:
             yield Difference(what=f"{name}: {part}", message=message)
-    for old, new in zip(_verdicts(before), _verdicts(now), strict=False):
+    old_verdicts, new_verdicts = _verdicts(before), _verdicts(now)
+    for item in sorted(old_verdicts.keys() | new_verdicts.keys()):
+        old, new = old_verdicts.get(item), new_verdicts.get(item)
         if old != new:
-            yield Difference(what=f"{name}: {old[0]}", message=f"stored {old[1]}, now {new[1]}")
+            yield Difference(what=f"{name}: {item}", message=f"stored {old}, now {new}")
 
 
-def _verdicts(design: Design) -> list[tuple[str, str]]:
-    constraints = [(item.constraint, item.verdict) for item in design.measurements]
-    return constraints + [(check.name, check.verdict) for check in design.checks]
+def _verdicts(design: Design) -> dict[str, str]:
+    """Verdicts by constraint or check; constraints are numbered, for two may be alike."""
+    constraints = {
+        f"constraint {number} ({item.constraint})": item.verdict
+        for number, item in enumerate(design.measurements, start=1)
+    }
+    return constraints | {f"check {check.name}": check.verdict for check in design.checks}
 
 
 def _compare_arrays(before: Any, now: Any, tolerance: float) -> str:
