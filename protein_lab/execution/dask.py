@@ -230,7 +230,7 @@ def _unpack(future: Future) -> Any:
         When the task did not finish, or a worker met something that a user has to mend.
     """
     if future.status != "finished":
-        cause = future.exception() if future.status == "error" else None
+        cause: Any = future.exception() if future.status == "error" else None
         reason = future.status if cause is None else f"{type(cause).__name__}: {cause}"
         raise ExecutionError(
             f"A worker did not finish {future.key} after {RETRIES + 1} tries ({reason}).",
