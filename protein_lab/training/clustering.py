@@ -111,7 +111,7 @@ def assign_splits(
         raise CorpusError(f"Shares of the splits must add up to 1; they add up to {bounds[-1]:g}.")
     chosen = {}
     for leader in np.unique(clusters):
-        digest = hashlib.sha256(ids[leader].encode()).digest()
+        digest = hashlib.sha256(ids[int(leader)].encode()).digest()
         draw = int.from_bytes(digest[:8], "little") / 2.0**64
         chosen[leader] = min(int(np.searchsorted(bounds, draw, side="right")), len(SPLITS) - 1)
     return np.array([chosen[leader] for leader in clusters], dtype=np.uint8)

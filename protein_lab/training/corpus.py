@@ -15,20 +15,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from protein_lab import constants
 from protein_lab.errors import CorpusError
 from protein_lab.settings import Settings
 from protein_lab.training import corpus_format
 from protein_lab.training.clustering import ClusterFunction, assign_splits, cluster_sequences
 from protein_lab.training.corpus_format import REBUILD, RESOLUTION, SPLITS, CorpusArrays
+from protein_lab.training.filters import CorpusOptions, rejection
 from protein_lab.training.sources import RawChain, StructureSource
 from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 Progress = Callable[[str, int], None]
 """Called with the name of the stage and the number of chains done in it."""
-
-MAX_PEPTIDE_BOND = 2.0
-"""Angstrom; a longer C-N distance is a chain break, whatever the CA-CA distance says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +159,24 @@ class Corpus:
         """Verified novel folds, shape (chain,)."""
         return self.arrays.novel_fold
 
+    def summary(self) -> dict[str, Any]:
+        """Give counts and digest as one JSON-ready object.
+
+        Returns
+        -------
+        dict
+            ``num_chains``, ``num_residues``, ``splits`` (chains in each), ``num_novel_folds``,
+            ``digest`` and ``provenance``.
+        """
+        return {
+            "num_chains": self.num_chains,
+            "num_residues": self.num_residues,
+            "splits": {name: len(self.indices(name)) for name in SPLITS},
+            "num_novel_folds": int(self.novel_fold.sum()),
+            "digest": self.digest,
+            "provenance": self.attributes["provenance"],
+        }
+
     def _span(self, index: int) -> slice:
         if not 0 <= index < self.num_chains:
             raise IndexError(f"Chain index must be in 0..{self.num_chains - 1}; {index} came.")
@@ -225,62 +240,6 @@ class Corpus:
         return np.flatnonzero(chosen)
 
 
-class CorpusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which chains enter a corpus and how they are split.
-
-    Attributes
-    ----------
-    min_length, max_length : int
-        Bounds on the number of residues.
-    min_ca_distance, max_ca_distance : float
-        Bounds on the distance of successive CA atoms, in angstrom.
-    max_rg_factor : float
-        Largest ratio, either way, of the radius of gyration to 2.2 L^0.38 angstrom.
-    fractions : dict
-        Shares of the sequence clusters that the splits get.
-    """
-
-    min_length: int = 40
-    max_length: int = 512
-    min_ca_distance: float = 2.7
-    max_ca_distance: float = 4.2
-    max_rg_factor: float = 1.35
-    fractions: dict[str, float] = msgspec.field(
-        default_factory=lambda: {"train": 0.9, "calibration": 0.05, "test": 0.05}
-    )
-
-
-def rejection(chain: RawChain, options: CorpusOptions) -> str | None:
-    """Why a chain does not enter the corpus; None when it does.
-
-    Parameters
-    ----------
-    chain : RawChain
-        Candidate.
-    options : CorpusOptions
-        Limits.
-    """
-    length = len(chain.sequence)
-    if not options.min_length <= length <= options.max_length:
-        return "length"
-    backbone = np.asarray(chain.backbone, dtype=np.float64)
-    if backbone.shape != (length, 4, 3) or not np.isfinite(backbone).all():
-        return "missing backbone atoms"
-    if np.linalg.norm(backbone[1:, 0] - backbone[:-1, 2], axis=-1).max() > MAX_PEPTIDE_BOND:
-        return "chain break"
-    ca = backbone[:, 1]
-    steps = np.linalg.norm(np.diff(ca, axis=0), axis=-1)
-    if steps.min() < options.min_ca_distance or steps.max() > options.max_ca_distance:
-        return "CA-CA distance"
-    rg = np.sqrt(((ca - ca.mean(axis=0)) ** 2).sum(axis=-1).mean())
-    expected = (
-        constants.RADIUS_OF_GYRATION_FACTOR * length**constants.RADIUS_OF_GYRATION_EXPONENT
-    )
-    if max(rg / expected, expected / rg) > options.max_rg_factor:
-        return "radius of gyration"
-    return None
-
-
 @dataclass(slots=True)
 class _Collected:
     chains: list[RawChain] = field(default_factory=list)
@@ -313,9 +272,7 @@ def _collect(
     return kept
 
 
-def _assemble(
-    kept: _Collected, options: CorpusOptions, cluster: ClusterFunction
-) -> CorpusArrays:
+def _assemble(kept: _Collected, options: CorpusOptions, cluster: ClusterFunction) -> CorpusArrays:
     ids = tuple(chain.id for chain in kept.chains)
     clusters = np.asarray(cluster([chain.sequence for chain in kept.chains]), dtype=np.int32)
     lengths = [len(chain.sequence) for chain in kept.chains]
@@ -355,7 +312,12 @@ def write_corpus(destination: Path, arrays: CorpusArrays, provenance: Mapping[st
         corpus_format.write(work / "new", arrays, dict(provenance))
         if destination.exists():
             destination.rename(work / "old")
-        (work / "new").rename(destination)
+        try:
+            (work / "new").rename(destination)
+        except OSError:
+            if (work / "old").exists():
+                (work / "old").rename(destination)
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Corpus(destination)
@@ -387,7 +349,7 @@ def build_corpus(
     -------
     Corpus
         The new corpus. Its novel-fold flags are all false until
-        :func:`protein_lab.training.novel_folds.flag_novel_folds` has run.
+        :func:`protein_lab.training.novel_folds.add_novel_folds` has run.
 
     Raises
     ------

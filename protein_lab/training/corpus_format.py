@@ -8,7 +8,6 @@ lie apart: a difference is a bond vector, so the high byte is almost free and zs
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +226,7 @@ def open_group(folder: Path) -> zarr.Group:
     try:
         group = zarr.open_group(folder, mode="r", zarr_format=3, use_consolidated=False)
         found = group.attrs.get("format"), group.attrs.get("version")
-    except Exception as error:  # noqa: BLE001 (zarr's errors have no common base)
+    except Exception as error:
         raise CorpusError(f"The corpus at {folder} cannot be read: {error}", REBUILD) from error
     if found != (FORMAT, VERSION):
         raise CorpusError(
@@ -248,7 +247,7 @@ def _read_array(group: zarr.Group, name: str) -> Any:
             lost = array.nchunks - array.nchunks_initialized
             raise CorpusError(f"{lost} of {array.nchunks} chunks of {name!r} are missing.")
         return np.asarray(array[...])
-    except Exception as error:  # noqa: BLE001 (codecs raise RuntimeError, ValueError, OSError ...)
+    except Exception as error:
         raise CorpusError(
             f"The array {name!r} of the corpus at {group.store_path} is damaged: {error}", REBUILD
         ) from error

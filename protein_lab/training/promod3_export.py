@@ -15,14 +15,19 @@ import io
 import struct
 import sys
 from collections import Counter
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 CHAINS_PER_FRAME = 500
 
+Chain = tuple[str, str, str, NDArray[np.float64]]
+"""Id, sequence, DSSP states, coordinates."""
 
-def _write_frame(stream, chains):
-    ids, sequences, states, coordinates = zip(*chains)  # noqa: B905 (Python 3.9 has no strict)
+
+def _write_frame(stream: BinaryIO, chains: list[Chain]) -> None:
+    ids, sequences, states, coordinates = zip(*chains, strict=True)
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -37,7 +42,7 @@ def _write_frame(stream, chains):
     stream.flush()
 
 
-def _coordinates(backbone, length):
+def _coordinates(backbone: Any, length: int) -> NDArray[np.float64]:
     positions = np.empty((length, 4, 3), dtype=np.float64)
     getters = (backbone.GetN, backbone.GetCA, backbone.GetC, backbone.GetO)
     for residue in range(length):
@@ -47,16 +52,17 @@ def _coordinates(backbone, length):
     return positions
 
 
-def main():
+def main() -> None:
     """Load the database and write every chain whose length is asked for."""
-    from promod3 import loop
+    from promod3 import loop  # pyright: ignore[reportMissingImports]
 
     minimum, maximum, limit = (int(value) for value in sys.argv[1:4])
     stream = sys.stdout.buffer
     database = loop.LoadStructureDB()
     entries = [database.GetCoordInfo(index) for index in range(database.GetNumCoords())]
     segments = Counter((entry.id, entry.chain_name) for entry in entries)
-    pending, written = [], 0
+    pending: list[Chain] = []
+    written = 0
     for index, entry in enumerate(entries):
         if not minimum <= entry.size <= maximum:
             continue

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Final, Protocol
 
 import numpy as np
 
-from protein_lab.errors import CorpusError
+from protein_lab.errors import CorpusError, OfflineError, StructureFileError
 from protein_lab.training.corpus_format import clean_sequence
+from protein_lab.training.downloads import DownloadFolder, checksum_of, file_checksum
 from protein_lab.typing import FloatArray
 
+PDB_URL: Final = "https://files.rcsb.org/download/{id}.cif.gz"
+
 _EXPORT_SCRIPT = Path(__file__).with_name("promod3_export.py")
+_PROMOD3_REMEDY: Final = (
+    "Install it ('apt install python3-promod3') and name its interpreter, or build from a folder "
+    "of structure files."
+)
+_PDB_ID = re.compile(r"([0-9][A-Za-z0-9]{3}|pdb_[0-9]{4}[0-9][A-Za-z0-9]{3})(_[A-Za-z0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +91,10 @@ class ProMod3Source:
     name = "the ProMod3 StructureDB"
 
     def __init__(
-        self, python: str = "/usr/bin/python3", min_length: int = 40, max_length: int = 512,
+        self,
+        python: str = "/usr/bin/python3",
+        min_length: int = 40,
+        max_length: int = 512,
         limit: int = 0,
     ) -> None:
         self.python = python
@@ -130,12 +143,6 @@ class ProMod3Source:
                 )
 
 
-_PROMOD3_REMEDY = (
-    "Install it ('apt install python3-promod3') and name its interpreter, or build from a folder "
-    "of structure files."
-)
-
-
 def _read_frame(stream: IO[bytes]) -> bytes | None:
     header = stream.read(8)
     if len(header) < 8:
@@ -157,3 +164,187 @@ def _unpack(frame: bytes) -> Iterator[RawChain]:
                 secondary_structure=three_states(str(states)),
                 backbone=backbone[bounds[index] : bounds[index + 1]],
             )
+
+
+class FolderSource:
+    """All structure files in a folder and the folders below it.
+
+    A file that cannot be read is skipped and listed in :meth:`describe`. Of chains with the same
+    sequence in one file only the first is taken.
+
+    Parameters
+    ----------
+    folder : path
+        Folder with PDB, mmCIF or BinaryCIF files, also gzipped.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._skipped: dict[str, str] = {}
+        self._checksums: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return f"the folder {self.folder}"
+
+    def describe(self) -> dict[str, Any]:
+        """Count the files, give one checksum over all, and name the files that were skipped."""
+        return {
+            "kind": "folder",
+            "num_files": len(self._checksums),
+            "sha256": checksum_of(self._checksums),
+            "skipped": dict(self._skipped),
+        }
+
+    def chains(self) -> Iterator[RawChain]:
+        """Yield the chains of all files, in the order of the files' names.
+
+        Raises
+        ------
+        CorpusError
+            The folder is missing, holds no structure file, or only unreadable ones.
+        """
+        from protein_lab.structure_files.opening import FORMAT_OF_SUFFIX, KNOWN_SUFFIXES
+
+        if not self.folder.is_dir():
+            raise CorpusError(f"Expected a folder of structure files; {self.folder} is none.")
+        files = sorted(
+            path
+            for path in self.folder.rglob("*")
+            if path.is_file() and _suffix(path) in FORMAT_OF_SUFFIX
+        )
+        if not files:
+            raise CorpusError(
+                f"No structure file in {self.folder}.", f"Known endings: {KNOWN_SUFFIXES}."
+            )
+        for path in files:
+            label = path.relative_to(self.folder).as_posix()
+            try:
+                chains = chains_of_file(path)
+            except StructureFileError as error:
+                self._skipped[label] = error.problem
+                continue
+            self._checksums[label] = file_checksum(path)
+            yield from chains
+        if not self._checksums:
+            name, problem = next(iter(self._skipped.items()))
+            raise CorpusError(f"No file in {self.folder} can be read; {name}: {problem}")
+
+
+class PdbSource:
+    """Entries of the Protein Data Bank by id, downloaded once and kept with their checksums.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Entries such as ``1UBQ``, or single chains such as ``1UBQ_A``.
+    folder : path
+        Where downloads are kept; what is there already is not downloaded again.
+    url : str
+        Address with ``{id}`` in the place of the entry.
+    retries : int
+        Further attempts, each going on where the last one stopped.
+    """
+
+    name = "the list of PDB ids"
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        folder: str | PathLike[str],
+        url: str = PDB_URL,
+        retries: int = 3,
+    ) -> None:
+        if not ids:
+            raise CorpusError("Expected at least one PDB id; the list is empty.")
+        self.entries = tuple(dict.fromkeys(_entry_and_chain(text) for text in ids))
+        self.url = url
+        self._downloads = DownloadFolder(Path(folder), retries=retries)
+        self._skipped: dict[str, str] = {}
+        self._checksums: dict[str, str] = {}
+
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str], folder: str | PathLike[str], url: str = PDB_URL
+    ) -> PdbSource:
+        """Read the ids from a text file: one or more a line, ``#`` starts a comment."""
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"The list of PDB ids {path} cannot be read: {error}") from error
+        words = [word for line in lines for word in line.split("#")[0].replace(",", " ").split()]
+        return cls(words, folder, url)
+
+    def describe(self) -> dict[str, Any]:
+        """Address, SHA-256 of every entry, and the entries that were skipped."""
+        return {
+            "kind": "pdb",
+            "url": self.url,
+            "sha256": dict(self._checksums),
+            "skipped": dict(self._skipped),
+        }
+
+    def chains(self) -> Iterator[RawChain]:
+        """Download what is missing and yield the chains in the order of the list.
+
+        Raises
+        ------
+        OfflineError
+            The network does not answer; what was downloaded is kept for the next attempt.
+        CorpusError
+            No entry could be used.
+        """
+        for entry, chain in self.entries:
+            suffix = ".cif.gz" if self.url.endswith(".gz") else ".cif"
+            try:
+                path, checksum = self._downloads.fetch(self.url.format(id=entry), entry + suffix)
+                chains = chains_of_file(path)
+            except OfflineError:
+                raise
+            except (CorpusError, StructureFileError) as error:
+                self._skipped[entry] = error.problem
+                continue
+            self._checksums[entry] = checksum
+            yield from (item for item in chains if not chain or item.id == f"{entry}_{chain}")
+        if not self._checksums:
+            name, problem = next(iter(self._skipped.items()))
+            raise CorpusError(f"No entry of the list can be used; {name}: {problem}")
+
+
+def chains_of_file(path: Path) -> list[RawChain]:
+    """Chains of a structure file with distinct sequences; DSSP is run on each by itself.
+
+    Raises
+    ------
+    StructureFileError
+        The file cannot be read.
+    """
+    from protein_lab.metrics import dssp
+    from protein_lab.structure_files import read_structure
+
+    protein = read_structure(path)
+    entry = path.name.split(".")[0]
+    chains: list[RawChain] = []
+    seen: set[str] = set()
+    for chain_id in protein.chain_ids:
+        chain = protein.select_chain(chain_id)
+        if chain.sequence in seen:
+            continue
+        seen.add(chain.sequence)
+        backbone = np.where(chain.has_backbone[:, None, None], chain.backbone, np.nan)
+        states = dssp(backbone) if np.isfinite(backbone).all() else "L" * chain.num_residues
+        chains.append(RawChain(f"{entry}_{chain_id}", chain.sequence, states, backbone))
+    return chains
+
+
+def _entry_and_chain(text: str) -> tuple[str, str]:
+    match = _PDB_ID.fullmatch(text)
+    if match is None:
+        raise CorpusError(f"Expected a PDB id such as 1UBQ or 1UBQ_A; came {text!r}.")
+    entry = match[1]
+    return (entry if entry.startswith("pdb_") else entry.upper()), (match[2] or "_")[1:]
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
