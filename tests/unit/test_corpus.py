@@ -87,7 +87,7 @@ def test_shipped_splits_share_no_cluster(shipped: Corpus) -> None:
 
 def test_novel_folds_are_test_chains(shipped: Corpus) -> None:
     """The flag is a statement about test chains only."""
-    assert set(shipped.split[shipped.novel_fold]) <= {"test"}
+    assert set(shipped.split[shipped.novel_fold]) == {"test"}
     assert len(shipped.indices(novel_fold=True)) == shipped.novel_fold.sum()
 
 
