@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from protein_lab.design.contacts import (
 from protein_lab.geometry import axis_curve, virtual_cb
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import IntArray
+
+_ARRAYS: Final = ("kind", "start", "stop", "pairs", "length")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,3 +107,51 @@ class ElementTable:
         codes[spans.chain[first], column[first], column[second]] = orientation
         codes[spans.chain[first], column[second], column[first]] = orientation
         return cls(kind, start, stop, codes, length)
+
+
+def table_file(corpus: Corpus) -> Path:
+    """Where the table of a corpus is kept: beside it."""
+    return corpus.path.with_suffix(".elements.npz")
+
+
+def load_table(corpus: Corpus) -> ElementTable:
+    """Return the table of all chains of a corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Real chains.
+
+    Returns
+    -------
+    ElementTable
+        A row for each chain: read from the file beside the corpus where that was made from the
+        same corpus, measured (some seconds) otherwise.
+    """
+    path = table_file(corpus)
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["digest"]) == corpus.digest:
+                return ElementTable(*(stored[name] for name in _ARRAYS))
+    return ElementTable.of_corpus(corpus, np.arange(corpus.num_chains))
+
+
+def save_table(corpus: Corpus) -> Path:
+    """Measure the table of a corpus and keep it beside the corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Real chains.
+
+    Returns
+    -------
+    Path
+        The file, which :func:`load_table` reads from now on.
+    """
+    table = ElementTable.of_corpus(corpus, np.arange(corpus.num_chains))
+    path = table_file(corpus)
+    arrays = {name: getattr(table, name) for name in _ARRAYS}
+    with path.open("wb") as handle:
+        np.savez_compressed(handle, digest=np.array(corpus.digest), **arrays)
+    return path

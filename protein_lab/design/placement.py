@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from protein_lab.constants import CA_CA_TRANS
 from protein_lab.design.contacts import STRAND
 from protein_lab.typing import FloatArray
 
@@ -88,6 +89,31 @@ def place(body: FloatArray, around: Surroundings, rng: np.random.Generator) -> F
     turns = _turns(axis, directions, rng.uniform(0, 2 * np.pi, _CANDIDATES))
     poses = centered @ np.swapaxes(turns, -1, -2) + centers[:, None]
     return poses[int(_penalty(poses, around).argmin())]
+
+
+def attach(body: FloatArray, around: Surroundings, rng: np.random.Generator) -> FloatArray:
+    """Find a place for a rigid body that continues the chain.
+
+    Parameters
+    ----------
+    body : ndarray, shape=(residue, 3)
+        CA trace, angstrom; its first residue follows the last that is placed.
+    around : Surroundings
+        What is there already.
+    rng : Generator
+        Draws the candidates.
+
+    Returns
+    -------
+    ndarray, shape=(residue, 3)
+        The body, moved and turned, never mirrored.
+    """
+    turns = _frames(
+        _unit(rng.standard_normal((_CANDIDATES, 3))), rng.uniform(0, 2 * np.pi, _CANDIDATES)
+    )
+    first = around.placed[-1] + CA_CA_TRANS * _unit(rng.standard_normal((_CANDIDATES, 3)))
+    poses = (body - body[0]) @ np.swapaxes(turns, -1, -2) + first[:, None]
+    return poses[int(_penalty(poses[:, 1:], around).argmin())]
 
 
 def _direction(trace: FloatArray) -> FloatArray:
