@@ -34,6 +34,8 @@ _TAKEN_COST = 3.0
 _PAIR_DISTANCE = 5.0
 _BULGE_COST = 3.0
 _MIN_LOOP = 3
+_READY_COST = -1.5
+_NEIGHBOR_REACH = 7.5
 _NEIGHBOR_COST = -6.0
 """Path cost below which two strands that nothing is asked of count as neighbors."""
 
@@ -105,6 +107,21 @@ def sheet_bonds(
             ]
             _take(fresh, free_donor, free_acceptor)
             bonds.extend(fresh)
+    strand = np.array([state == "E" for state in blueprint.secondary_structure])
+    open_ends = np.outer(free_donor & strand, free_acceptor & strand)
+    bonds.extend(_ready_bonds(np.where(open_ends, costs, np.inf)))
+    return bonds
+
+
+def _ready_bonds(costs: FloatArray) -> list[tuple[int, int]]:
+    """Bonds that exist already, cheapest first: bulges and strands too short for a ladder."""
+    donors, acceptors = np.nonzero(costs < _READY_COST)
+    order = np.lexsort((acceptors, donors, costs[donors, acceptors]))
+    bonds: list[tuple[int, int]] = []
+    for donor, acceptor in zip(donors[order].tolist(), acceptors[order].tolist(), strict=True):
+        used = any(donor == one or acceptor == other for one, other in bonds)
+        if not used and abs(donor - acceptor) >= _MIN_LOOP:
+            bonds.append((donor, acceptor))
     return bonds
 
 
@@ -163,8 +180,15 @@ def _candidates(
             if one in paired and other in paired:
                 continue
             first, second = elements[one], elements[other]
+            if _nearest(atoms, first, second) > _NEIGHBOR_REACH:
+                continue
             found.append((first, second, _same_direction(atoms, first, second), False))
     return found
+
+
+def _nearest(atoms: FloatArray, first: Element, second: Element) -> float:
+    one, other = (atoms[e.start : e.stop, ALPHA] for e in (first, second))
+    return float(np.linalg.norm(one[:, None] - other[None], axis=-1).min())
 
 
 def _same_direction(atoms: FloatArray, first: Element, second: Element) -> bool:
@@ -220,8 +244,12 @@ def _best_ladder(
                     weight = 0.5 if outside else 1.0
                     table[place, state] = weight * sum(blocked[bond] for bond in bonds)
     path, cost = _cheapest_path(table)
-    chosen = [bond for place, state in enumerate(path) for bond in partners.get((place, state), [])]
-    return _Ladder(cost, tuple(bond for bond in chosen if blocked[bond] < _BOND_REWARD))
+    chosen = []
+    for place, state in enumerate(path):
+        outside = not first.start <= rows[place] < first.stop
+        ceiling = 0.0 if outside else _BOND_REWARD
+        chosen += [b for b in partners.get((place, state), []) if blocked[b] < ceiling]
+    return _Ladder(cost, tuple(chosen))
 
 
 def _registers(rows: IntArray, columns: IntArray, parallel: bool) -> IntArray:

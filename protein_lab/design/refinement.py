@@ -18,6 +18,12 @@ from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.hydrogen_bonds import helix_bonds, sheet_bonds
 from protein_lab.design.ideal_chain import project, torsions, with_oxygen
 from protein_lab.design.minimization import minimize
+from protein_lab.design.peptide_flips import (
+    TRAPPED,
+    flip_trapped,
+    inner_energies,
+    residue_torsions,
+)
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
 from protein_lab.errors import GeometryError
@@ -31,14 +37,17 @@ _EXACT = 1e-3
 _ATOM_TRUST = (0.6, 1.0, 0.6)
 _TRUST_RANGE = (0.2, 3.0)
 _BLOCKS = 3
+_GOOD_ENOUGH = 0.02
+# Ladders of real chains have bulges and frayed ends, so a lost strand residue weighs less.
+_STRAND_SHARE = 0.3
 _FILL_TORSION = -60.0
 _COINCIDENT = 0.2
 _JITTER = 0.1
 
 _STAGES = (
-    Strengths(position=1.0, torsion=0.2, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
-    Strengths(position=0.3, torsion=0.5, hydrogen_bond=2.0, repulsion=5.0),
-    Strengths(position=0.1, torsion=0.7, hydrogen_bond=5.0, repulsion=10.0),
+    Strengths(position=1.0, torsion=0.1, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
+    Strengths(position=0.9, torsion=0.25, hydrogen_bond=2.0, repulsion=5.0),
+    Strengths(position=0.3, torsion=0.35, hydrogen_bond=5.0, repulsion=10.0),
 )
 
 
@@ -54,12 +63,18 @@ class RefinementOptions(msgspec.Struct, frozen=True, kw_only=True):
         Minimization steps of a stage.
     helix_share, strand_share : float
         Shares of asked helix and strand residues that DSSP must assign for convergence.
+    trapped_share : float
+        Share of residues that may lie outside the torsion basins of their state.
+    max_moved : float
+        Largest RMSD of CA to the field, angstrom; beyond it the field was another fold.
     """
 
     max_rounds: int = 4
     steps: int = 90
     helix_share: float = 0.95
     strand_share: float = 0.75
+    trapped_share: float = 0.05
+    max_moved: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +148,7 @@ def refine(
         refined, score = task.measure(exact, violation, number, options)
         if best is None or score < best[0]:
             best = (score, refined)
-        if refined.converged or number == options.max_rounds:
+        if max(score) <= _GOOD_ENOUGH or number == options.max_rounds:
             break
         strengths = replace(
             strengths,
@@ -142,7 +157,7 @@ def refine(
             hydrogen_bond=strengths.hydrogen_bond * 1.5,
             repulsion=strengths.repulsion * 1.5,
         )
-        trace = task.minimize(exact, strengths, options.steps)
+        trace = task.minimize(task.flip(exact), strengths, options.steps)
     if best is None:
         raise GeometryError("max_rounds must be at least 1.")
     return best[1]
@@ -158,19 +173,29 @@ class _Task:
 
     def __post_init__(self) -> None:
         self.wells = TorsionWells.of(self.blueprint.secondary_structure)
+        self.local_trust = self.trust
         self.energy: RestraintEnergy | None = None
 
     def relax(self, trace: FloatArray, steps: int) -> FloatArray:
         """Run the stages that lead from the field to a nearly exact chain."""
         for strengths in _STAGES:
-            trace = self.minimize(trace, strengths, steps)
+            trace = self.minimize(self.flip(trace), strengths, steps)
+        return trace
+
+    def flip(self, trace: FloatArray) -> FloatArray:
+        """Free residues trapped in forbidden torsions and stop trusting the field there."""
+        trace, self.local_trust = flip_trapped(trace, self.wells, self.trust)
         return trace
 
     def minimize(self, trace: FloatArray, strengths: Strengths, steps: int) -> FloatArray:
         """Minimize in blocks; each block renews bonds wanted, contacts and preconditioner."""
         for _ in range(_BLOCKS):
             energy = RestraintEnergy(
-                self.field.reshape(-1, 3), self.trust, self.wells, self.bonds(trace), strengths
+                self.field.reshape(-1, 3),
+                self.local_trust,
+                self.wells,
+                self.bonds(trace),
+                strengths,
             )
             energy.find_pairs(trace)
             trace = minimize(energy, trace, energy.curvature(trace), steps // _BLOCKS)
@@ -205,8 +230,9 @@ class _Task:
         lost_helix = _lost(asked, obtained, "H")
         lost_strand = _lost(asked, obtained, "E")
         clashes = int(num_clashes(backbone))
-        angles, _ = torsions(trace)
-        positive = int((np.sin(angles[2::3][:-1]) > 0.97).sum())
+        energies = inner_energies(residue_torsions(trace), self.wells)
+        trapped = float((energies > TRAPPED).mean())
+        moved = float(rmsd(backbone[:, 1], self.field[:, 1]))
         problems = []
         if violation > _EXACT:
             problems.append(f"Bonds and angles are off by up to {violation:.3f} angstrom.")
@@ -216,16 +242,21 @@ class _Task:
             problems.append(f"{lost_helix:.0%} of the asked helix residues are not helical.")
         if lost_strand > 1.0 - options.strand_share:
             problems.append(f"{lost_strand:.0%} of the asked strand residues are in no ladder.")
+        if trapped > options.trapped_share:
+            problems.append(f"{trapped:.0%} of the residues have forbidden phi and psi.")
+        if moved > options.max_moved:
+            problems.append(f"The fold had to move by {moved:.1f} angstrom from the field.")
         refined = Refined(
             backbone=backbone,
             energies=self._energies(trace),
             rounds=number,
-            moved_rmsd=float(rmsd(backbone[:, 1], self.field[:, 1])),
+            moved_rmsd=moved,
             converged=not problems,
             problems=tuple(problems),
             secondary_structure=obtained,
         )
-        score = (float(violation > _EXACT), float(clashes), lost_helix + lost_strand, positive)
+        lost = lost_helix + _STRAND_SHARE * lost_strand + trapped
+        score = (float(violation > _EXACT), float(clashes), float(moved > options.max_moved), lost)
         return refined, score
 
     def _energies(self, trace: FloatArray) -> dict[str, float]:

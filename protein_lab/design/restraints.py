@@ -223,7 +223,7 @@ class RestraintEnergy:
             _add_outer(bands, rows, np.full(count - reach, 2.0 * stiffness))
         _, gradients = torsions(trace)
         weight = np.full(len(gradients), 2.0 * self.strengths.omega)
-        weight[0::3] = weight[2::3] = 8.0 * self.strengths.torsion
+        weight[0::3] = weight[2::3] = 20.0 * self.strengths.torsion
         size = np.sqrt((gradients**2).sum((1, 2)))
         _add_outer(bands, gradients / np.maximum(size, 1.0)[:, None, None], weight)
         bands[0] += np.repeat(2.0 * self.strengths.position * self.trust, 3) + 0.5
@@ -232,7 +232,7 @@ class RestraintEnergy:
             np.repeat(np.where(np.isinf(self._limits[:, 1]), 0.0, self._weights), 2),
             minlength=count // 3,
         )
-        bands[0] += np.repeat(0.5 * load, 9)
+        bands[0] += np.repeat(2.0 * load, 9)
         return bands
 
     def _chain(self, trace: FloatArray) -> tuple[float, FloatArray]:

@@ -91,7 +91,7 @@ def assert_exact(result: Refined) -> None:
 
 @pytest.fixture(scope="module")
 def helices() -> tuple[np.ndarray, str, Refined]:
-    """A helical hairpin, its states, and its refinement from a noisy copy."""
+    """Refine a noisy helical hairpin once: the original, its states, the result."""
     backbone, states = helical_hairpin()
     noise = np.random.default_rng(0).normal(scale=0.3, size=(len(states), 3, 3))
     return backbone, states, refine(backbone[:, :3] + noise, Blueprint(states))
