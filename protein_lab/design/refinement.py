@@ -142,7 +142,7 @@ def refine(
     task = _Task(reference, _trust(sigma, len(reference)), blueprint)
     trace = task.relax(_spread_out(reference.reshape(-1, 3)), options.steps)
     best: tuple[tuple[float, ...], Refined] | None = None
-    strengths = _STAGES[-1]
+    strengths, number = _STAGES[-1], 0
     for number in range(1, options.max_rounds + 1):
         exact, violation = task.make_exact(trace)
         refined, score = task.measure(exact, violation, number, options)
@@ -159,8 +159,8 @@ def refine(
         )
         trace = task.minimize(task.flip(exact), strengths, options.steps)
     if best is None:
-        raise GeometryError("max_rounds must be at least 1.")
-    return best[1]
+        raise GeometryError(f"max_rounds must be at least 1; {options.max_rounds} came.")
+    return replace(best[1], rounds=number)
 
 
 @dataclass(eq=False)

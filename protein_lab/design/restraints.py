@@ -17,8 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
 from protein_lab.constants import BOND_C_O
 from protein_lab.design.ideal_chain import (
@@ -179,9 +177,12 @@ class RestraintEnergy:
 
     def find_pairs(self, trace: FloatArray) -> None:
         """Set up hydrogen bonds and the list of atoms that are near enough to repel."""
+        from scipy.sparse import csr_array
+        from scipy.spatial import KDTree
+
         atoms = expand(trace)
         solid = atoms[:, :HYDROGEN].reshape(-1, 3)
-        near = cKDTree(solid).query_pairs(_NEIGHBOR_REACH, output_type="ndarray")
+        near = KDTree(solid).query_pairs(_NEIGHBOR_REACH, output_type="ndarray")
         residue, kind = np.divmod(near, HYDROGEN)
         apart = np.abs(residue[:, 0] - residue[:, 1]) > 1
         # The last O has no place in this model.
