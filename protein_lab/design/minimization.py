@@ -16,6 +16,7 @@ import numpy as np
 from protein_lab.typing import FloatArray
 
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
+_Memory = deque[tuple[FloatArray, FloatArray, float]]
 _MEMORY = 12
 _LONGEST_STEP = 0.6
 _SUFFICIENT_DECREASE = 1e-4
@@ -49,18 +50,14 @@ def minimize(
     (atom, 3) array
         The coordinates of the lowest value met.
     """
-    from scipy.linalg import cho_solve_banded, cholesky_banded
+    from scipy.linalg import cholesky_banded
 
     factor = cholesky_banded(bands, lower=True, check_finite=False)
-    memory: deque[tuple[FloatArray, FloatArray, float]] = deque(maxlen=_MEMORY)
+    memory: _Memory = deque(maxlen=_MEMORY)
     point = start.reshape(-1)
     value, gradient = _flat(objective, point, start.shape)
     for _ in range(steps):
-        direction = -_inverse_times(
-            gradient,
-            memory,
-            lambda vector: cho_solve_banded((factor, True), vector, check_finite=False),
-        )
+        direction = -_inverse_times(gradient, memory, factor)
         longest = float(np.abs(direction).max())
         if longest < tolerance:
             break
@@ -73,10 +70,7 @@ def minimize(
             memory.clear()
             continue
         new_point, value, new_gradient = found
-        moved, change = new_point - point, new_gradient - gradient
-        curvature = float(np.vdot(moved, change))
-        if curvature > 1e-10:
-            memory.append((moved, change, 1.0 / curvature))
+        _remember(memory, new_point - point, new_gradient - gradient)
         point, gradient = new_point, new_gradient
     return point.reshape(start.shape)
 
@@ -107,19 +101,28 @@ def _search(
     return None
 
 
+def _remember(memory: _Memory, moved: FloatArray, change: FloatArray) -> None:
+    """Keep a step that tells about curvature; negative curvature would break the recursion."""
+    curvature = float(np.vdot(moved, change))
+    if curvature > 1e-10:
+        memory.append((moved, change, 1.0 / curvature))
+
+
 def _inverse_times(
     gradient: FloatArray,
-    memory: deque[tuple[FloatArray, FloatArray, float]],
-    precondition: Callable[[FloatArray], FloatArray],
+    memory: _Memory,
+    factor: FloatArray,
 ) -> FloatArray:
     """Two-loop recursion: the inverse Hessian approximation times the gradient."""
+    from scipy.linalg import cho_solve_banded
+
     vector = gradient.copy()
     parts = []
     for moved, change, inverse in reversed(memory):
         part = inverse * float(np.vdot(moved, vector))
         vector -= part * change
         parts.append(part)
-    vector = precondition(vector)
+    vector = cho_solve_banded((factor, True), vector, check_finite=False)
     for (moved, change, inverse), part in zip(memory, reversed(parts), strict=True):
         vector += (part - inverse * float(np.vdot(change, vector))) * moved
     return vector

@@ -150,13 +150,7 @@ def refine(
             best = (score, refined)
         if max(score) <= _GOOD_ENOUGH or number == options.max_rounds:
             break
-        strengths = replace(
-            strengths,
-            position=strengths.position * 0.5,
-            torsion=strengths.torsion * 1.3,
-            hydrogen_bond=strengths.hydrogen_bond * 1.5,
-            repulsion=strengths.repulsion * 1.5,
-        )
+        strengths = _pressed(strengths)
         trace = task.minimize(task.flip(exact), strengths, options.steps)
     if best is None:
         raise GeometryError(f"max_rounds must be at least 1; {options.max_rounds} came.")
@@ -263,6 +257,17 @@ class _Task:
         if self.energy is None:
             return {}
         return {name: value for name, (value, _) in self.energy.terms(trace).items()}
+
+
+def _pressed(strengths: Strengths) -> Strengths:
+    """Give the asked structure more weight against the field."""
+    return replace(
+        strengths,
+        position=strengths.position * 0.5,
+        torsion=strengths.torsion * 1.3,
+        hydrogen_bond=strengths.hydrogen_bond * 1.5,
+        repulsion=strengths.repulsion * 1.5,
+    )
 
 
 def _lost(asked: str, obtained: str, state: str) -> float:
