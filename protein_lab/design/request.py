@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import inspect
@@ -17,6 +17,9 @@ from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
+
+RESULTS_VERSION: Final = 1
+"""Raised whenever the same request would get another answer; part of every request id."""
 
 AnyConstraint = SecondaryStructure | Pairing
 
@@ -74,7 +77,9 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return msgspec.json.encode(self, order="sorted")
 
 
-def request_id(request: DesignRequest, weights_digest: str, results_version: int = 1) -> str:
+def request_id(
+    request: DesignRequest, weights_digest: str, results_version: int = RESULTS_VERSION
+) -> str:
     """Identify the answer to a request.
 
     Parameters

@@ -1,0 +1,98 @@
+"""What every family of constraints must do; a new family joins by adding one line."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import (
+    AskedElement,
+    Range,
+    SecondaryStructure,
+    asked_elements,
+)
+from protein_lab.design.request import AnyConstraint, DesignRequest, decode_request
+from protein_lab.errors import ProteinLabError
+from protein_lab.geometry import backbone_from_internal
+from protein_lab.protein import Protein
+
+LENGTH = 24
+EXAMPLES: list[AnyConstraint] = [
+    SecondaryStructure(string="L" + "H" * 22 + "L"),
+    SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
+    Pairing(first=1, second=2, orientation="antiparallel"),
+]
+LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
+
+pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: item.kind)
+
+
+def helix(length: int = LENGTH) -> Protein:
+    """Build one straight helix."""
+    angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
+    return Protein.from_backbone(backbone_from_internal(*angles))
+
+
+def test_it_has_the_interface(constraint: AnyConstraint) -> None:
+    """The port is a protocol that every family meets."""
+    assert isinstance(constraint, Constraint)
+
+
+def test_it_survives_json(constraint: AnyConstraint) -> None:
+    """A constraint is data: it comes back equal from JSON, with its kind as the tag."""
+    text = msgspec.json.encode(constraint)
+    assert msgspec.json.decode(text)["kind"] == constraint.kind
+    assert msgspec.json.decode(text, type=AnyConstraint) == constraint
+
+
+def test_it_refuses_unknown_fields(constraint: AnyConstraint) -> None:
+    """A mistyped field is never dropped in silence."""
+    data = msgspec.to_builtins(constraint) | {"strenght": 1}
+    with pytest.raises(ProteinLabError, match="strenght"):
+        decode_request({"length": LENGTH, "constraints": [data]})
+
+
+def test_it_finds_no_fault_in_a_good_example(constraint: AnyConstraint) -> None:
+    """The examples here are right."""
+    assert constraint.faults("$.constraints[0]") == []
+
+
+def test_its_measurement_is_consistent(constraint: AnyConstraint) -> None:
+    """A margin is not negative exactly when the constraint holds, and numbers are finite."""
+    found = constraint.evaluate(helix(), LAYOUT)
+    assert found.constraint == constraint.kind
+    assert found.value is not None
+    assert found.margin is not None
+    assert np.isfinite([found.value, found.margin]).all()
+    assert found.verdict == ("pass" if found.margin >= 0.0 else "fail")
+    assert found.unit
+    assert found.details
+
+
+def test_it_is_unmoved_by_rigid_motion(constraint: AnyConstraint) -> None:
+    """Where a protein lies in space means nothing."""
+    protein = helix()
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0)
+    assert constraint.evaluate(moved, LAYOUT) == constraint.evaluate(protein, LAYOUT)
+
+
+def test_it_refuses_another_chain(constraint: AnyConstraint) -> None:
+    """A structure of another length cannot be what was asked."""
+    with pytest.raises(ProteinLabError, match="24 residues, but got 20"):
+        constraint.evaluate(helix(20), LAYOUT)
+
+
+def test_it_is_hashable_and_part_of_a_request(constraint: AnyConstraint) -> None:
+    """Requests are frozen all the way down, so they can be keys."""
+    assert hash(DesignRequest(length=LENGTH, constraints=(constraint,)))
+
+
+def test_the_elements_of_the_layout_are_those_asked(constraint: AnyConstraint) -> None:
+    """The layout here is what a string with two helices gives."""
+    del constraint
+    assert asked_elements("L" + "H" * 10 + "LL" + "H" * 10 + "L") == LAYOUT.elements
