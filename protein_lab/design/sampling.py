@@ -1,0 +1,246 @@
+"""From a request to fields: draw the blueprint, bend a fold to it, sample the operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+
+from protein_lab.constants import UNSPECIFIED
+from protein_lab.constraints.base import Layout
+from protein_lab.constraints.fields import Conditions, compile_conditions
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import (
+    SecondaryStructure,
+    asked_elements,
+    asked_states,
+)
+from protein_lab.design.blueprint import Blueprint, Pair, blueprint_of, sample_blueprint
+from protein_lab.design.fold_library import FoldLibrary, Hit
+from protein_lab.design.request import DesignRequest
+from protein_lab.errors import ProteinLabError
+from protein_lab.flow import FlowSample, draw_noise, sample
+from protein_lab.geometry import superimpose
+from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.training.corpus import Corpus
+from protein_lab.typing import FloatArray
+
+MIN_FILL: Final = 12
+"""Open stretches below are filled with loop; no element with its turns fits in them."""
+
+FLANK: Final = 2
+"""Loop residues between an asked element and what is drawn beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of one design, with everything that was open drawn.
+
+    Attributes
+    ----------
+    blueprint : Blueprint
+        Secondary structure of every residue, and the pairs asked or drawn.
+    layout : Layout
+        Where the asked elements lie.
+    is_fixed : bool
+        Whether the request left nothing open, so that every design has this blueprint.
+    """
+
+    blueprint: Blueprint
+    layout: Layout
+    is_fixed: bool
+
+
+def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corpus) -> Question:
+    """Draw what a request leaves open: length, states, and the elements of open stretches.
+
+    Open stretches of fewer than :data:`MIN_FILL` residues become loop; longer ones take the
+    blueprint of a stretch of a real chain. Elements that are drawn keep :data:`FLANK` loop
+    residues from asked ones, so asked elements keep their ends.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        Checked request.
+    rng : Generator
+        The stream of the design.
+    corpus : Corpus
+        Real chains that give the statistics.
+
+    Raises
+    ------
+    ProteinLabError
+        When the request was not checked and contradicts itself.
+    """
+    length = _draw_length(request, rng)
+    parts = [item for item in request.constraints if isinstance(item, SecondaryStructure)]
+    states = asked_states([("$", item) for item in parts], length).states
+    asked = asked_elements(states)
+    layout = Layout(length, asked)
+    drawn: list[tuple[int, Blueprint]] = []
+    if set(states) <= {UNSPECIFIED}:
+        drawn.append((0, sample_blueprint(length, rng, corpus)))
+        states = drawn[0][1].secondary_structure
+    else:
+        states, drawn = _fill(states, rng, corpus)
+    full = Blueprint(states)
+    numbers = {(item.start, item.stop): number for number, item in enumerate(full.elements)}
+    pairs = [
+        Pair(numbers[first], numbers[second], pair.orientation)
+        for start, blueprint in drawn
+        for pair in blueprint.pairs
+        for first, second in [
+            tuple(
+                (start + blueprint.elements[n].start, start + blueprint.elements[n].stop)
+                for n in (pair.first, pair.second)
+            )
+        ]
+    ]
+    pairs += _asked_pairs(request, layout, numbers)
+    pairs.sort(key=lambda pair: (pair.first, pair.second))
+    is_fixed = not drawn and not (
+        isinstance(request.length, tuple) and request.length[0] != request.length[1]
+    )
+    return Question(Blueprint(states, tuple(pairs)), layout, is_fixed)
+
+
+def _draw_length(request: DesignRequest, rng: np.random.Generator) -> int:
+    for item in request.constraints:
+        if isinstance(item, SecondaryStructure) and item.string is not None:
+            return len(item.string)
+    if request.length is None:
+        raise ProteinLabError("The request has no length.", "Check the request first.")
+    if isinstance(request.length, int):
+        return request.length
+    low, high = request.length
+    return int(rng.integers(low, high + 1))
+
+
+def _fill(
+    states: str, rng: np.random.Generator, corpus: Corpus
+) -> tuple[str, list[tuple[int, Blueprint]]]:
+    """Replace open residues; also return the drawn blueprints and where they start."""
+    filled: list[str] = []
+    drawn: list[tuple[int, Blueprint]] = []
+    start = 0
+    for state, run in groupby(states):
+        size = len(list(run))
+        stop = start + size
+        if state != UNSPECIFIED:
+            filled.append(state * size)
+        else:
+            before = FLANK if start > 0 and states[start - 1] in "HE" else 0
+            after = FLANK if stop < len(states) and states[stop] in "HE" else 0
+            inner = size - before - after
+            if inner < MIN_FILL:
+                filled.append("L" * size)
+            else:
+                blueprint = sample_blueprint(inner, rng, corpus)
+                drawn.append((start + before, blueprint))
+                filled.append("L" * before + blueprint.secondary_structure + "L" * after)
+        start = stop
+    return "".join(filled), drawn
+
+
+def _asked_pairs(
+    request: DesignRequest, layout: Layout, numbers: dict[tuple[int, int], int]
+) -> list[Pair]:
+    """Translate asked pairings to the numbers that elements have in the blueprint."""
+    pairs: list[Pair] = []
+    for item in request.constraints:
+        if not isinstance(item, Pairing):
+            continue
+        try:
+            spans = [layout.elements[number - 1] for number in (item.first, item.second)]
+            first, second = sorted(numbers[span.start, span.stop] for span in spans)
+        except LookupError as error:
+            raise ProteinLabError(
+                f"Elements {item.first} and {item.second} are paired, but are not both there.",
+                "Check the request first.",
+            ) from error
+        pairs.append(Pair(first, second, item.orientation))
+    return pairs
+
+
+def complete_pairs(blueprint: Blueprint, hit: Hit, corpus: Corpus) -> Blueprint:
+    """Add the pairs that the fold of a hit has between elements of which nothing was asked.
+
+    The coarse curve brings these elements together in any case; knowing how lets the operator
+    and the refinement place the hydrogen bonds between strands.
+    """
+    if hit.chain_index < 0:
+        return blueprint
+    chain = corpus.chain(hit.chain_index)
+    found = blueprint_of(chain.backbone, chain.secondary_structure)
+    ours = {theirs: own for own, theirs in enumerate(hit.element_map) if theirs >= 0}
+    pairs = {(pair.first, pair.second): pair for pair in blueprint.pairs}
+    for pair in found.pairs:
+        if pair.first in ours and pair.second in ours:
+            first, second = sorted((ours[pair.first], ours[pair.second]))
+            pairs.setdefault((first, second), Pair(first, second, pair.orientation))
+    return Blueprint(blueprint.secondary_structure, tuple(pairs[key] for key in sorted(pairs)))
+
+
+def conditions_of(blueprint: Blueprint, axis_curve: FloatArray) -> Conditions:
+    """Compile a blueprint and a coarse curve for an operator."""
+    return compile_conditions(
+        blueprint.secondary_structure,
+        [(element.start, element.stop) for element in blueprint.elements],
+        [(pair.first, pair.second, pair.orientation) for pair in blueprint.pairs],
+        axis_curve,
+    )
+
+
+def sample_fields(
+    request: DesignRequest,
+    operator: BaseNeuralOperator[Any],
+    library: FoldLibrary,
+    hit: Hit,
+    blueprint: Blueprint,
+    rng: np.random.Generator,
+) -> FlowSample:
+    """Bend the fold of a hit to a blueprint and draw fields around its curve.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        Gives the number of samples and steps.
+    operator : BaseNeuralOperator
+        Makes the fine field.
+    library : FoldLibrary
+        Bends the fold.
+    hit : Hit
+        From a search with this blueprint.
+    blueprint : Blueprint
+        States and pairs that the operator is told.
+    rng : Generator
+        The stream of the design.
+    """
+    curve = library.warp(hit, blueprint, rng)
+    noise = draw_noise(rng, request.samples_per_design, blueprint.length)
+    return sample(operator, conditions_of(blueprint, curve), noise, request.steps)
+
+
+def uncertainty(drawn: FlowSample) -> FloatArray:
+    """Spread of the samples at each residue.
+
+    Root mean square distance of the CA atoms from their mean, after all samples are superimposed
+    on it. A single sample has no spread; then the operator's own standard deviation stands in,
+    times the square root of three for three coordinates.
+
+    Returns
+    -------
+    ndarray, shape=(residue,), dtype=float32
+        Angstrom.
+    """
+    ca = np.asarray(drawn.field[:, :, 1], dtype=np.float64)
+    if len(ca) == 1:
+        return np.asarray(np.sqrt(3.0) * drawn.sigma[0], dtype=np.float32)
+    center = ca[0]
+    for _ in range(3):
+        rotation, shift = superimpose(ca, np.broadcast_to(center, ca.shape))
+        ca = ca @ np.swapaxes(rotation, -1, -2) + shift[:, None]
+        center = ca.mean(axis=0)
+    return np.sqrt(((ca - center) ** 2).sum(-1).mean(axis=0)).astype(np.float32)

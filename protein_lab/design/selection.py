@@ -1,0 +1,132 @@
+"""Which sample becomes the design, and in which order designs are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from protein_lab.constants import (
+    CA_CA_TRANS,
+    RADIUS_OF_GYRATION_EXPONENT,
+    RADIUS_OF_GYRATION_FACTOR,
+)
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.geometry import place_oxygen, radius_of_gyration
+from protein_lab.metrics import (
+    dssp,
+    num_clashes,
+    pairing_met,
+    secondary_structure_adherence,
+    segment_overlap,
+)
+from protein_lab.typing import Check, FloatArray, Measurement
+
+_CA_CA_OK = 0.2
+_LOOSE = 1.15
+
+
+def field_metrics(field: FloatArray, blueprint: Blueprint) -> dict[str, float]:
+    """Measure a raw field of the operator, before anything is mended.
+
+    Parameters
+    ----------
+    field : ndarray, shape=(residue, 3, 3)
+        N, CA, C, angstrom.
+    blueprint : Blueprint
+        What was asked.
+
+    Returns
+    -------
+    dict of str to float
+        ``helix_obtained`` and ``strand_obtained``: fractions of the asked residues, NaN where
+        none is asked; ``ca_ca_ok``: fraction of CA steps within 0.2 of 3.80 angstrom.
+    """
+    atoms = np.asarray(field, dtype=np.float64)
+    obtained = secondary_structure_adherence(
+        blueprint.secondary_structure, dssp(place_oxygen(atoms))
+    )
+    step = np.linalg.norm(np.diff(atoms[:, 1], axis=0), axis=-1)
+    return {
+        "helix_obtained": obtained["H"],
+        "strand_obtained": obtained["E"],
+        "ca_ca_ok": float((np.abs(step - CA_CA_TRANS) < _CA_CA_OK).mean()),
+    }
+
+
+def field_score(metrics: dict[str, float]) -> float:
+    """Order raw fields, higher is better; cheap, to choose which ones are refined."""
+    obtained = [metrics["helix_obtained"], metrics["strand_obtained"]]
+    known = [value for value in obtained if not np.isnan(value)]
+    return (float(np.mean(known)) if known else 0.0) + metrics["ca_ca_ok"]
+
+
+def backbone_metrics(backbone: FloatArray, blueprint: Blueprint) -> dict[str, float]:
+    """Measure a backbone against its blueprint.
+
+    Parameters
+    ----------
+    backbone : ndarray, shape=(residue, 4, 3)
+        N, CA, C, O, angstrom.
+    blueprint : Blueprint
+        What was asked.
+
+    Returns
+    -------
+    dict of str to float
+        ``helix_obtained``, ``strand_obtained`` and ``pairs_met``: fractions, NaN where nothing is
+        asked; ``segment_overlap`` (SOV'99, 0 to 1); ``clashes``: atom pairs;
+        ``radius_of_gyration``: angstrom; ``radius_of_gyration_ratio``: over 2.2 L^0.38;
+        ``score``: see :func:`score`.
+    """
+    states = blueprint.secondary_structure
+    obtained = dssp(backbone)
+    adherence = secondary_structure_adherence(states, obtained)
+    elements = blueprint.elements
+    spans = [(element.start, element.stop) for element in elements]
+    met = [
+        pairing_met(backbone, spans[pair.first], spans[pair.second], pair.orientation)
+        for pair in blueprint.pairs
+    ]
+    size = float(radius_of_gyration(backbone[:, 1]))
+    expected = RADIUS_OF_GYRATION_FACTOR * len(backbone) ** RADIUS_OF_GYRATION_EXPONENT
+    metrics = {
+        "helix_obtained": adherence["H"],
+        "strand_obtained": adherence["E"],
+        "segment_overlap": segment_overlap(states, obtained),
+        "pairs_met": float(np.mean(met)) if met else float("nan"),
+        "clashes": float(num_clashes(backbone)),
+        "radius_of_gyration": size,
+        "radius_of_gyration_ratio": size / expected,
+    }
+    return metrics | {"score": score(metrics)}
+
+
+def score(metrics: dict[str, float]) -> float:
+    """Order refined backbones of one blueprint, higher is better.
+
+    One point each for helices, strands and pairs as asked; clashes and a chain that is not
+    compact cost.
+    """
+    wanted = (metrics["helix_obtained"], metrics["strand_obtained"], metrics["pairs_met"])
+    gained = sum(value for value in wanted if not np.isnan(value))
+    loose = max(metrics["radius_of_gyration_ratio"] - _LOOSE, 0.0)
+    return gained - 0.5 * min(metrics["clashes"], 4.0) - 2.0 * loose
+
+
+def rank_key(
+    failed: str | None,
+    checks: Sequence[Check],
+    measurements: Sequence[Measurement],
+    metrics: dict[str, float],
+    index: int,
+) -> tuple[bool, int, float, float, int]:
+    """Sort key of a design; the best comes first.
+
+    A backbone before none, then fewer failed checks, then the larger margin of the constraint
+    that is met least, then the higher score, then the lower index.
+    """
+    num_failed = sum(check.verdict == "fail" for check in checks)
+    margins = [item.margin for item in measurements if item.margin is not None]
+    own = metrics.get("score", 0.0)
+    return (failed is not None, num_failed, -min(margins, default=0.0), -own, index)

@@ -1,0 +1,440 @@
+"""The only door: from a request to ranked, measured and validated designs.
+
+A design depends on the request's seed and its own index alone, and is computed with one thread,
+so that neither the number of workers nor the order of work changes a bit of it.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import numpy as np
+
+from protein_lab import __version__
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.fold_library import FoldLibrary, Hit
+from protein_lab.design.refinement import refine
+from protein_lab.design.request import RESULTS_VERSION, DesignRequest, request_id
+from protein_lab.design.sampling import (
+    Question,
+    complete_pairs,
+    draw_question,
+    sample_fields,
+    uncertainty,
+)
+from protein_lab.design.selection import (
+    backbone_metrics,
+    field_metrics,
+    field_score,
+    rank_key,
+)
+from protein_lab.errors import InvalidRequestError, ProteinLabError
+from protein_lab.flow import FlowSample
+from protein_lab.metrics import tm_align
+from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.models.weights import load_operator
+from protein_lab.protein import Protein
+from protein_lab.settings import Settings
+from protein_lab.store.schema import Design, DesignResult
+from protein_lab.training.corpus import Corpus
+from protein_lab.typing import Fault, FloatArray
+from protein_lab.validation import novelty_not_run, validate
+
+__all__ = [
+    "Design",
+    "DesignRequest",
+    "DesignResult",
+    "Plan",
+    "Runtime",
+    "assemble",
+    "design",
+    "design_one",
+    "plan",
+]
+
+NUM_HITS: Final = 8
+"""Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
+
+NUM_REFINED: Final = 2
+"""Samples of a design that are refined; the better result is kept."""
+
+_EXPECTED_FAILURES: Final = (
+    ProteinLabError,
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    np.linalg.LinAlgError,
+)
+"""What one unlucky design can raise without the others being affected."""
+
+
+@dataclass(eq=False)
+class Runtime:
+    """What designing needs besides the request; open one and use it for many requests.
+
+    Attributes
+    ----------
+    operator : BaseNeuralOperator
+        With trained weights, on one backend.
+    library : FoldLibrary
+        Real folds that give the coarse curve.
+    corpus : Corpus
+        Real chains.
+    """
+
+    operator: BaseNeuralOperator[Any]
+    library: FoldLibrary
+    corpus: Corpus
+    _hits: dict[Blueprint, tuple[Hit, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        operator: str | DesignRequest = "enhanced_deeponet",
+        backend: str | None = None,
+        settings: Settings | None = None,
+        exclude: Iterable[int] = (),
+    ) -> Runtime:
+        """Load weights, corpus and library.
+
+        Parameters
+        ----------
+        operator : str or DesignRequest
+            Name of the operator, or a request that names operator and backend.
+        backend : str, optional
+            Array backend; by default that of the request, or of the settings.
+        settings : Settings, optional
+            Where the assets are; by default as the environment says.
+        exclude : iterable of int
+            Chains of the corpus that must not be used as folds.
+
+        Raises
+        ------
+        WeightsError
+            When the weights are missing, damaged or of another card.
+        CorpusError
+            When the corpus is missing or damaged.
+        BackendError
+            When the backend is unknown or cannot be used here.
+        """
+        places = settings or Settings.from_environment()
+        name = operator if isinstance(operator, str) else operator.operator
+        asked = backend or ("auto" if isinstance(operator, str) else operator.backend)
+        chosen = places.backend if asked == "auto" else asked
+        loaded = load_operator(name, chosen, folder=places.weights)
+        corpus = Corpus.open(places.corpus)
+        return cls(loaded, FoldLibrary(corpus, exclude), corpus)
+
+    def hits(self, blueprint: Blueprint) -> tuple[Hit, ...]:
+        """Search the library, once for each blueprint."""
+        if blueprint not in self._hits:
+            if len(self._hits) >= 256:
+                self._hits.clear()
+            self._hits[blueprint] = tuple(self.library.search(blueprint, NUM_HITS))
+        return self._hits[blueprint]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What will be done for a request.
+
+    Attributes
+    ----------
+    request : DesignRequest
+        The question, free of errors.
+    request_id : str
+        Identity of the answer.
+    blueprint : Blueprint or None
+        What every design gets; None when designs draw their own.
+    sources : tuple of str
+        Chains whose folds will be used, best first; empty when designs draw their own.
+    warnings : tuple of Fault
+        What may go wrong.
+    """
+
+    request: DesignRequest
+    request_id: str
+    blueprint: Blueprint | None
+    sources: tuple[str, ...]
+    warnings: tuple[Fault, ...]
+
+
+def plan(request: DesignRequest, runtime: Runtime) -> Plan:
+    """Check a request and look up what it will start from, without computing designs.
+
+    Raises
+    ------
+    InvalidRequestError
+        With all faults of the request.
+    """
+    faults = request.check()
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise InvalidRequestError(errors)
+    identity = request_id(request, runtime.operator.digest)
+    question = draw_question(request, _stream(request, 0), runtime.corpus)
+    if not question.is_fixed:
+        return Plan(request, identity, None, (), tuple(faults))
+    with one_thread(runtime):
+        hits = runtime.hits(question.blueprint)
+    sources = tuple(_source(hit, runtime.corpus) for hit in hits)
+    return Plan(request, identity, question.blueprint, sources, tuple(faults))
+
+
+@contextmanager
+def one_thread(runtime: Runtime) -> Iterator[None]:
+    """Compute with one thread: sums in another order differ in their last bit."""
+    from threadpoolctl import threadpool_limits
+
+    runtime.operator.backend.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
+
+
+def _stream(request: DesignRequest, index: int) -> np.random.Generator:
+    """Random stream of one design, whatever else is computed before or beside it."""
+    return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
+
+
+def _source(hit: Hit, corpus: Corpus) -> str:
+    """Name the chains that a hit takes its fold from."""
+    if hit.chain_index >= 0:
+        return corpus.ids[hit.chain_index]
+    return "+".join(_source(part.hit, corpus) for part in hit.parts) or "random coil"
+
+
+class _Clock:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._start = self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings[stage] = now - self._last
+        self._last = now
+
+    def total(self) -> dict[str, float]:
+        return self.timings | {"total": time.perf_counter() - self._start}
+
+
+def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
+    """Make one design.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        A request without errors.
+    index : int
+        Number of the design; with the seed it fixes everything random.
+    runtime : Runtime
+        Operator, library and corpus.
+
+    Returns
+    -------
+    Design
+        Its ``failed`` says why when no backbone came out.
+    """
+    clock = _Clock()
+    blueprint, source = Blueprint(""), ""
+    try:
+        with one_thread(runtime):
+            rng = _stream(request, index)
+            question = draw_question(request, rng, runtime.corpus)
+            blueprint = question.blueprint
+            hits = runtime.hits(blueprint)
+            hit = hits[index % len(hits) if question.is_fixed else 0]
+            source = _source(hit, runtime.corpus)
+            clock.lap("fold")
+            return _make(request, index, runtime, question, hit, rng, clock)
+    except _EXPECTED_FAILURES as error:
+        return Design(
+            index=index,
+            backbone=np.zeros((0, 4, 3), dtype=np.float32),
+            uncertainty=np.zeros(0, dtype=np.float32),
+            blueprint=blueprint,
+            source=source,
+            failed=str(error) or type(error).__name__,
+            timings=clock.total(),
+        )
+
+
+def _make(
+    request: DesignRequest,
+    index: int,
+    runtime: Runtime,
+    question: Question,
+    hit: Hit,
+    rng: np.random.Generator,
+    clock: _Clock,
+) -> Design:
+    """Sample, refine, measure and validate one design."""
+    complete = complete_pairs(question.blueprint, hit, runtime.corpus)
+    drawn = sample_fields(request, runtime.operator, runtime.library, hit, complete, rng)
+    clock.lap("sample")
+    best = _refine_best(drawn, question.blueprint, complete)
+    clock.lap("refine")
+    spread = uncertainty(drawn)
+    protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
+    checks = (*validate(protein, request.preset), novelty_not_run())
+    measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
+    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())}
+    if hit.chain_index >= 0:
+        chain = runtime.corpus.chain(hit.chain_index)
+        found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
+        metrics["tm_to_source"] = found.tm_a
+    clock.lap("measure")
+    return Design(
+        index=index,
+        backbone=best.backbone,
+        uncertainty=spread,
+        blueprint=question.blueprint,
+        source=_source(hit, runtime.corpus),
+        measurements=measurements,
+        checks=checks,
+        metrics=metrics,
+        field_metrics=best.field_metrics,
+        timings=clock.total(),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    backbone: FloatArray
+    metrics: dict[str, float]
+    field_metrics: dict[str, float]
+
+
+def _refine_best(drawn: FlowSample, asked: Blueprint, complete: Blueprint) -> _Candidate:
+    """Refine the most promising samples and keep the better result."""
+    raw = [field_metrics(sample, asked) for sample in drawn.field]
+    order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
+    candidates: list[_Candidate] = []
+    for number in order[:NUM_REFINED]:
+        refined = refine(drawn.field[number], complete, drawn.sigma[number])
+        metrics = backbone_metrics(refined.backbone, asked)
+        metrics["moved_rmsd"] = refined.moved_rmsd
+        candidates.append(_Candidate(refined.backbone, metrics, raw[number]))
+    return max(candidates, key=lambda candidate: candidate.metrics["score"])
+
+
+def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime) -> DesignResult:
+    """Rank finished designs and put the answer together.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        The question.
+    designs : sequence of Design
+        In any order; failed ones stay in the result.
+    runtime : Runtime
+        What made them.
+    """
+    ranked = sorted(
+        designs,
+        key=lambda item: rank_key(
+            item.failed, item.checks, item.measurements, item.metrics, item.index
+        ),
+    )
+    result = DesignResult(
+        request=request,
+        request_id=request_id(request, runtime.operator.digest),
+        designs=tuple(ranked),
+        outcome="",
+        provenance=_provenance(request, runtime, designs),
+    )
+    return replace(result, outcome=_outcome(result))
+
+
+def _outcome(result: DesignResult) -> str:
+    """Say in a sentence what came out and, where less than asked, what to do."""
+    wanted, accepted = result.request.num_designs, result.num_accepted
+    said = f"{accepted} of {wanted} designs pass every check and constraint."
+    if accepted >= wanted:
+        return said
+    lost: dict[str, int] = {}
+    for item in result.designs:
+        names = {check.name for check in item.checks if check.verdict == "fail"}
+        names |= {found.constraint for found in item.measurements if found.verdict == "fail"}
+        names |= {"no backbone"} if item.failed is not None else set()
+        for name in names:
+            lost[name] = lost.get(name, 0) + 1
+    most = sorted(lost, key=lambda name: (-lost[name], name))[:3]
+    reasons = ", ".join(f"{name} ({lost[name]})" for name in most)
+    return (
+        f"{said} The others miss: {reasons}. Ask for more designs or samples, or loosen the "
+        "constraint that is missed most."
+    )
+
+
+def _provenance(
+    request: DesignRequest, runtime: Runtime, designs: Sequence[Design]
+) -> dict[str, Any]:
+    backend = runtime.operator.backend
+    names = ["numpy", "scipy", "biotite", "tmtools"]
+    names += [backend.name] if backend.name != "numpy" else []
+    stages = sorted({stage for item in designs for stage in item.timings})
+    return {
+        "versions": {"protein_lab": __version__, "python": platform.python_version()}
+        | {name: _version(name) for name in names},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "results_version": RESULTS_VERSION,
+        "operator": runtime.operator.name,
+        "weights_digest": runtime.operator.digest,
+        "corpus_digest": runtime.corpus.digest,
+        "backend": backend.name,
+        "device": backend.device,
+        "seed": request.seed,
+        "timings": {
+            stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def design(
+    request: DesignRequest,
+    runtime: Runtime,
+    progress: Callable[[Design, int], None] | None = None,
+) -> DesignResult:
+    """Answer a request in this process.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        The question.
+    runtime : Runtime
+        From :meth:`Runtime.open`.
+    progress : callable, optional
+        Called with each finished design and the number of finished ones.
+
+    Returns
+    -------
+    DesignResult
+        Ranked, best first.
+
+    Raises
+    ------
+    InvalidRequestError
+        With all faults of the request.
+    """
+    plan(request, runtime)
+    designs: list[Design] = []
+    for index in range(request.num_designs):
+        designs.append(design_one(request, index, runtime))
+        if progress is not None:
+            progress(designs[-1], len(designs))
+    return assemble(request, designs, runtime)
