@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -19,23 +19,21 @@ import numpy as np
 from protein_lab import __version__
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.fold_library import FoldLibrary, Hit
-from protein_lab.design.refinement import refine
 from protein_lab.design.request import RESULTS_VERSION, DesignRequest, request_id
 from protein_lab.design.sampling import (
     Question,
+    bend_fold,
     complete_pairs,
     draw_question,
     sample_fields,
     uncertainty,
 )
 from protein_lab.design.selection import (
-    backbone_metrics,
-    field_metrics,
-    field_score,
+    outcome,
     rank_key,
+    refine_best,
 )
 from protein_lab.errors import InvalidRequestError, ProteinLabError
-from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.weights import load_operator
@@ -60,9 +58,6 @@ __all__ = [
 
 NUM_HITS: Final = 8
 """Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
-
-NUM_REFINED: Final = 2
-"""Samples of a design that are refined; the better result is kept."""
 
 _EXPECTED_FAILURES: Final = (
     ProteinLabError,
@@ -250,10 +245,11 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
             hits = runtime.hits(blueprint)
-            hit = hits[index % len(hits) if question.is_fixed else 0]
+            first = index % len(hits) if question.is_fixed else 0
+            hit, curve = bend_fold(runtime.library, hits[first:] + hits[:first], blueprint, rng)
             source = _source(hit, runtime.corpus)
             clock.lap("fold")
-            return _make(request, index, runtime, question, hit, rng, clock)
+            return _make(request, index, runtime, question, hit, curve, rng, clock)
     except _EXPECTED_FAILURES as error:
         return Design(
             index=index,
@@ -272,14 +268,15 @@ def _make(
     runtime: Runtime,
     question: Question,
     hit: Hit,
+    curve: FloatArray,
     rng: np.random.Generator,
     clock: _Clock,
 ) -> Design:
     """Sample, refine, measure and validate one design."""
     complete = complete_pairs(question.blueprint, hit, runtime.corpus)
-    drawn = sample_fields(request, runtime.operator, runtime.library, hit, complete, rng)
+    drawn = sample_fields(request, runtime.operator, complete, curve, rng)
     clock.lap("sample")
-    best = _refine_best(drawn, question.blueprint, complete)
+    best = refine_best(drawn, question.blueprint, complete)
     clock.lap("refine")
     spread = uncertainty(drawn)
     protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
@@ -305,26 +302,6 @@ def _make(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    backbone: FloatArray
-    metrics: dict[str, float]
-    field_metrics: dict[str, float]
-
-
-def _refine_best(drawn: FlowSample, asked: Blueprint, complete: Blueprint) -> _Candidate:
-    """Refine the most promising samples and keep the better result."""
-    raw = [field_metrics(sample, asked) for sample in drawn.field]
-    order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
-    candidates: list[_Candidate] = []
-    for number in order[:NUM_REFINED]:
-        refined = refine(drawn.field[number], complete, drawn.sigma[number])
-        metrics = backbone_metrics(refined.backbone, asked)
-        metrics["moved_rmsd"] = refined.moved_rmsd
-        candidates.append(_Candidate(refined.backbone, metrics, raw[number]))
-    return max(candidates, key=lambda candidate: candidate.metrics["score"])
-
-
 def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime) -> DesignResult:
     """Rank finished designs and put the answer together.
 
@@ -343,34 +320,18 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
             item.failed, item.checks, item.measurements, item.metrics, item.index
         ),
     )
-    result = DesignResult(
+    losses = [
+        {check.name for check in item.checks if check.verdict == "fail"}
+        | {found.constraint for found in item.measurements if found.verdict == "fail"}
+        | ({"no backbone"} if item.failed is not None else set())
+        for item in ranked
+    ]
+    return DesignResult(
         request=request,
         request_id=request_id(request, runtime.operator.digest),
         designs=tuple(ranked),
-        outcome="",
+        outcome=outcome(losses, request.num_designs),
         provenance=_provenance(request, runtime, designs),
-    )
-    return replace(result, outcome=_outcome(result))
-
-
-def _outcome(result: DesignResult) -> str:
-    """Say in a sentence what came out and, where less than asked, what to do."""
-    wanted, accepted = result.request.num_designs, result.num_accepted
-    said = f"{accepted} of {wanted} designs pass every check and constraint."
-    if accepted >= wanted:
-        return said
-    lost: dict[str, int] = {}
-    for item in result.designs:
-        names = {check.name for check in item.checks if check.verdict == "fail"}
-        names |= {found.constraint for found in item.measurements if found.verdict == "fail"}
-        names |= {"no backbone"} if item.failed is not None else set()
-        for name in names:
-            lost[name] = lost.get(name, 0) + 1
-    most = sorted(lost, key=lambda name: (-lost[name], name))[:3]
-    reasons = ", ".join(f"{name} ({lost[name]})" for name in most)
-    return (
-        f"{said} The others miss: {reasons}. Ask for more designs or samples, or loosen the "
-        "constraint that is missed most."
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
 
-from protein_lab.constants import UNSPECIFIED
+from protein_lab.constants import (
+    RADIUS_OF_GYRATION_EXPONENT,
+    RADIUS_OF_GYRATION_FACTOR,
+    UNSPECIFIED,
+)
 from protein_lab.constraints.base import Layout
 from protein_lab.constraints.fields import Conditions, compile_conditions
 from protein_lab.constraints.pairing import Pairing
@@ -22,7 +27,7 @@ from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ProteinLabError
 from protein_lab.flow import FlowSample, draw_noise, sample
-from protein_lab.geometry import superimpose
+from protein_lab.geometry import radius_of_gyration, superimpose
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray
@@ -32,6 +37,11 @@ MIN_FILL: Final = 12
 
 FLANK: Final = 2
 """Loop residues between an asked element and what is drawn beside it."""
+
+COMPACT: Final = 1.2
+"""Radius of gyration of a curve over 2.2 L^0.38 angstrom, up to which it counts as compact."""
+
+MAX_FOLDS_TRIED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +203,57 @@ def conditions_of(blueprint: Blueprint, axis_curve: FloatArray) -> Conditions:
     )
 
 
+def bend_fold(
+    library: FoldLibrary,
+    hits: Sequence[Hit],
+    blueprint: Blueprint,
+    rng: np.random.Generator,
+) -> tuple[Hit, FloatArray]:
+    """Bend folds to a blueprint until one comes out compact.
+
+    Elements that a fold has no counterpart for are placed beside the others, and now and then
+    stick out; then the next fold is better.
+
+    Parameters
+    ----------
+    library : FoldLibrary
+        Bends the folds.
+    hits : sequence of Hit
+        In the order to try; at least one.
+    blueprint : Blueprint
+        What was searched for.
+    rng : Generator
+        The stream of the design.
+
+    Returns
+    -------
+    hit : Hit
+        The first whose curve is compact, else the one with the most compact curve.
+    curve : ndarray, shape=(residue, 3)
+        Its axis curve, angstrom.
+    """
+    expected = RADIUS_OF_GYRATION_FACTOR * blueprint.length**RADIUS_OF_GYRATION_EXPONENT
+    best: tuple[float, Hit, FloatArray] | None = None
+    for hit in hits[:MAX_FOLDS_TRIED]:
+        curve = library.warp(hit, blueprint, rng)
+        ratio = float(radius_of_gyration(curve)) / expected
+        if best is None or ratio < best[0]:
+            best = (ratio, hit, curve)
+        if ratio <= COMPACT:
+            break
+    if best is None:
+        raise ProteinLabError("The library gave no fold.", "Use a larger corpus.")
+    return best[1], best[2]
+
+
 def sample_fields(
     request: DesignRequest,
     operator: BaseNeuralOperator[Any],
-    library: FoldLibrary,
-    hit: Hit,
     blueprint: Blueprint,
+    curve: FloatArray,
     rng: np.random.Generator,
 ) -> FlowSample:
-    """Bend the fold of a hit to a blueprint and draw fields around its curve.
+    """Draw fields around a coarse curve.
 
     Parameters
     ----------
@@ -209,16 +261,13 @@ def sample_fields(
         Gives the number of samples and steps.
     operator : BaseNeuralOperator
         Makes the fine field.
-    library : FoldLibrary
-        Bends the fold.
-    hit : Hit
-        From a search with this blueprint.
     blueprint : Blueprint
         States and pairs that the operator is told.
+    curve : ndarray, shape=(residue, 3)
+        Axis curve, angstrom.
     rng : Generator
         The stream of the design.
     """
-    curve = library.warp(hit, blueprint, rng)
     noise = draw_noise(rng, request.samples_per_design, blueprint.length)
     return sample(operator, conditions_of(blueprint, curve), noise, request.steps)
 

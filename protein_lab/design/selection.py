@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +16,8 @@ from protein_lab.constants import (
     RADIUS_OF_GYRATION_FACTOR,
 )
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.refinement import refine
+from protein_lab.flow import FlowSample
 from protein_lab.geometry import place_oxygen, radius_of_gyration
 from protein_lab.metrics import (
     dssp,
@@ -21,6 +27,9 @@ from protein_lab.metrics import (
     segment_overlap,
 )
 from protein_lab.typing import Check, FloatArray, Measurement
+
+NUM_REFINED: Final = 2
+"""Samples of a design that are refined; the better result is kept."""
 
 _CA_CA_OK = 0.2
 _LOOSE = 1.15
@@ -130,3 +139,58 @@ def rank_key(
     margins = [item.margin for item in measurements if item.margin is not None]
     own = metrics.get("score", 0.0)
     return (failed is not None, num_failed, -min(margins, default=0.0), -own, index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A refined sample with its figures, and those of its raw field."""
+
+    backbone: FloatArray
+    metrics: dict[str, float]
+    field_metrics: dict[str, float]
+
+
+def refine_best(drawn: FlowSample, asked: Blueprint, complete: Blueprint) -> Candidate:
+    """Refine the most promising samples and keep the best result.
+
+    Parameters
+    ----------
+    drawn : FlowSample
+        Fields of one chain.
+    asked : Blueprint
+        What counts.
+    complete : Blueprint
+        The same with all pairs that the refinement shall build.
+    """
+    raw = [field_metrics(sample, asked) for sample in drawn.field]
+    order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
+    candidates: list[Candidate] = []
+    for number in order[:NUM_REFINED]:
+        refined = refine(drawn.field[number], complete, drawn.sigma[number])
+        metrics = backbone_metrics(refined.backbone, asked)
+        metrics["moved_rmsd"] = refined.moved_rmsd
+        candidates.append(Candidate(refined.backbone, metrics, raw[number]))
+    return max(candidates, key=lambda candidate: candidate.metrics["score"])
+
+
+def outcome(losses: Sequence[AbstractSet[str]], wanted: int) -> str:
+    """Say in a sentence what came out and, where less than asked, what to do.
+
+    Parameters
+    ----------
+    losses : sequence of set of str
+        For each design the checks and constraints that it fails.
+    wanted : int
+        Number of designs asked for.
+    """
+    accepted = sum(not names for names in losses)
+    said = f"{accepted} of {wanted} designs pass every check and constraint."
+    if accepted >= wanted:
+        return said
+    lost = Counter(name for names in losses for name in names)
+    most = sorted(lost, key=lambda name: (-lost[name], name))[:3]
+    reasons = ", ".join(f"{name} ({lost[name]})" for name in most)
+    return (
+        f"{said} The others miss: {reasons}. Ask for more designs or samples, or loosen the "
+        "constraint that is missed most."
+    )

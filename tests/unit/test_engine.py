@@ -1,0 +1,259 @@
+"""The engine: one stream a design, nothing dropped, the best first."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protein_lab import engine
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
+from protein_lab.design import selection
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
+from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
+from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
+from protein_lab.flow import FlowSample
+from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
+from protein_lab.models.weights import save_weights
+from protein_lab.settings import Settings
+from protein_lab.training.corpus import Corpus
+from protein_lab.typing import Check
+
+HAIRPIN = "LL" + "E" * 7 + "LLLL" + "E" * 7 + "LLL" + "H" * 12 + "LL"
+REQUEST = DesignRequest(
+    constraints=(
+        SecondaryStructure(string=HAIRPIN),
+        Pairing(first=1, second=2, orientation="antiparallel"),
+    ),
+    num_designs=2,
+    seed=4,
+    steps=3,
+    samples_per_design=2,
+)
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> engine.Runtime:
+    """Open a small operator with random weights: what is tested here does not need good ones."""
+    folder = tmp_path_factory.mktemp("weights")
+    config = EnhancedDeepONetConfig()
+    params = EnhancedProteinDeepONet.initialize(config, np.random.default_rng(0))
+    save_weights(params, folder, "enhanced_deeponet", config, {})
+    return engine.Runtime.open(backend="numpy", settings=Settings(weights=folder))
+
+
+@pytest.fixture(scope="module")
+def result(runtime: engine.Runtime) -> engine.DesignResult:
+    """Answer the request once."""
+    return engine.design(REQUEST, runtime)
+
+
+def test_a_request_is_answered_in_full(
+    runtime: engine.Runtime, result: engine.DesignResult
+) -> None:
+    """Every design is there with geometry, uncertainty, a measurement a constraint and checks."""
+    assert sorted(item.index for item in result.designs) == [0, 1]
+    assert result.request_id == request_id(REQUEST, runtime.operator.digest)
+    for item in result.designs:
+        assert item.failed is None
+        assert item.backbone.shape == (len(HAIRPIN), 4, 3)
+        assert item.backbone.dtype == item.uncertainty.dtype == np.float32
+        assert (item.uncertainty > 0.0).all()
+        assert [found.constraint for found in item.measurements] == [
+            "secondary_structure", "pairing",
+        ]  # fmt: skip
+        checks = {check.name: check for check in item.checks}
+        assert checks["bond_lengths"].verdict == "pass"
+        assert checks["novelty"].verdict == "not_run"
+        assert {"helix_obtained", "strand_obtained", "ca_ca_ok"} == set(item.field_metrics)
+        assert item.source in runtime.corpus.ids
+        assert item.blueprint.secondary_structure == HAIRPIN
+
+
+def test_a_design_depends_on_seed_and_index_alone(
+    runtime: engine.Runtime, result: engine.DesignResult
+) -> None:
+    """Made alone and first, the second design has the same bits; another seed has others."""
+    again = engine.design_one(REQUEST, 1, runtime)
+    before = next(item for item in result.designs if item.index == 1)
+    assert again.backbone.tobytes() == before.backbone.tobytes()
+    assert again.uncertainty.tobytes() == before.uncertainty.tobytes()
+    assert again.source == before.source
+    other = engine.design_one(DesignRequest(**{**_fields(REQUEST), "seed": 5}), 1, runtime)
+    assert other.backbone.tobytes() != before.backbone.tobytes()
+
+
+def _fields(request: DesignRequest) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in request.__struct_fields__}
+
+
+def test_a_design_that_fails_stays_with_its_reason(
+    runtime: engine.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure is part of the answer, ranked last, and the outcome counts it."""
+    real = selection.refine
+
+    def refuse(*arguments: Any) -> Any:
+        if len(calls := refused) < 2:
+            calls.append(1)
+            raise GeometryError("The field has no shape.")
+        return real(*arguments)
+
+    refused: list[int] = []
+    monkeypatch.setattr(selection, "refine", refuse)
+    bad = engine.design_one(REQUEST, 0, runtime)
+    monkeypatch.undo()
+    good = engine.design_one(REQUEST, 1, runtime)
+    answer = engine.assemble(REQUEST, [bad, good], runtime)
+    assert bad.failed == "The field has no shape."
+    assert bad.backbone.shape == (0, 4, 3)
+    assert bad.blueprint.secondary_structure == HAIRPIN
+    assert [item.index for item in answer.designs] == [1, 0]
+    assert "no backbone (1)" in answer.outcome
+
+
+def test_requests_with_faults_are_refused_before_anything_is_computed(
+    runtime: engine.Runtime,
+) -> None:
+    """The plan checks the request; its warnings are handed on."""
+    with pytest.raises(InvalidRequestError, match=r"\$.num_designs"):
+        engine.design(DesignRequest(length=60, num_designs=0), runtime)
+    found = engine.plan(REQUEST, runtime)
+    assert found.blueprint is not None
+    assert found.blueprint.secondary_structure == HAIRPIN
+    assert len(found.sources) == engine.NUM_HITS
+    assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
+
+
+def test_missing_weights_are_said_to_be_missing(tmp_path: Path) -> None:
+    """Nothing is made up when the operator is not there."""
+    with pytest.raises(WeightsError, match="cannot be read"):
+        engine.Runtime.open(settings=Settings(weights=tmp_path))
+
+
+def test_the_provenance_is_json_and_says_how(
+    runtime: engine.Runtime, result: engine.DesignResult
+) -> None:
+    """Whoever reads the result can run it again."""
+    import json
+
+    found = json.loads(json.dumps(result.provenance))
+    assert found["weights_digest"] == runtime.operator.digest
+    assert found["corpus_digest"] == runtime.corpus.digest
+    assert (found["backend"], found["seed"]) == ("numpy", REQUEST.seed)
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["timings"]["total"] > 0.0
+
+
+def test_open_parts_are_drawn_and_asked_ones_kept() -> None:
+    """Asked elements keep their ends, whatever is drawn beside them, and pairs find them."""
+    corpus = Corpus.open()
+    request = DesignRequest(
+        length=(90, 100),
+        constraints=(
+            SecondaryStructure(
+                ranges=(
+                    Range(start=40, stop=46, state="E"),
+                    Range(start=47, stop=50, state="L"),
+                    Range(start=51, stop=57, state="E"),
+                )
+            ),
+            Pairing(first=2, second=1, orientation="antiparallel"),
+        ),
+    )
+    for seed in range(6):
+        question = draw_question(request, np.random.default_rng(seed), corpus)
+        states = question.blueprint.secondary_structure
+        assert 90 <= len(states) <= 100
+        assert "-" not in states
+        assert states[39 - FLANK : 57 + FLANK] == "LL" + "E" * 7 + "LLLL" + "E" * 7 + "LL"
+        elements = question.blueprint.elements
+        assert len(elements) > 2
+        spans = [(item.start, item.stop) for item in elements]
+        asked = (spans.index((39, 46)), spans.index((50, 57)))
+        assert [
+            pair.orientation
+            for pair in question.blueprint.pairs
+            if (pair.first, pair.second) == asked
+        ] == ["antiparallel"]
+        assert all(pair.second < len(elements) for pair in question.blueprint.pairs)
+        assert not question.is_fixed
+
+
+def test_with_only_a_length_the_corpus_decides() -> None:
+    """Blueprints come from real chains, differ between designs and repeat with the seed."""
+    corpus = Corpus.open()
+    drawn = [
+        draw_question(DesignRequest(length=80), np.random.default_rng(seed), corpus).blueprint
+        for seed in (0, 1, 0)
+    ]
+    assert drawn[0] == drawn[2]
+    assert drawn[0] != drawn[1]
+    assert all(item.length == 80 and item.elements for item in drawn)
+
+
+def test_pairs_of_the_fold_are_added_but_asked_ones_win(runtime: engine.Runtime) -> None:
+    """The fold tells what lies beside what, unless the request has said otherwise."""
+    plain = Blueprint(HAIRPIN)
+    hit = runtime.hits(plain)[0]
+    found = complete_pairs(plain, hit, runtime.corpus)
+    assert found.secondary_structure == HAIRPIN
+    assert found.pairs
+    turned = {"parallel": "antiparallel", "antiparallel": "crossing", "crossing": "parallel"}
+    changed = dataclasses.replace(hit)
+    first = found.pairs[0]
+    asked = type(first)(first.first, first.second, turned[first.orientation])  # pyright: ignore
+    kept = complete_pairs(Blueprint(HAIRPIN, (asked,)), changed, runtime.corpus).pairs
+    assert asked in kept
+    assert len(kept) == len(found.pairs)
+
+
+def test_uncertainty_is_the_spread_after_superposition() -> None:
+    """Rigid motion of a sample is no spread; a moved residue is, where it moved."""
+    rng = np.random.default_rng(0)
+    field = rng.normal(scale=8.0, size=(30, 3, 3))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    same = FlowSample(np.stack([field, field @ turn.T + 5.0]), np.ones((2, 30)))
+    assert uncertainty(same).max() < 1e-4
+    moved = field.copy()
+    moved[11, 1] += 2.0
+    spread = uncertainty(FlowSample(np.stack([field, moved]), np.ones((2, 30))))
+    assert spread.argmax() == 11
+    assert spread[11] == pytest.approx(np.sqrt(3.0), rel=0.15)
+    alone = uncertainty(FlowSample(field[None], np.full((1, 30), 0.5)))
+    assert alone == pytest.approx(0.5 * np.sqrt(3.0))
+
+
+def test_metrics_of_a_real_chain_match_its_own_blueprint() -> None:
+    """A native structure obtains what it has, so the score is near its maximum."""
+    from protein_lab.design.blueprint import blueprint_of
+
+    corpus = Corpus.open()
+    chain = corpus.chain(int(corpus.indices("train", 70, 90)[3]))
+    blueprint = blueprint_of(chain.backbone, chain.secondary_structure)
+    found = backbone_metrics(chain.backbone, blueprint)
+    wanted = [found[name] for name in ("helix_obtained", "strand_obtained", "pairs_met")]
+    assert np.nanmin(wanted) > 0.8
+    assert found["segment_overlap"] > 0.9
+    assert field_metrics(chain.backbone[:, :3], blueprint)["ca_ca_ok"] > 0.9
+
+
+def test_ranking_puts_checks_before_margins_before_score() -> None:
+    """Failed last, then by failed checks, then score, and ties by index."""
+    bad = Check(name="x", value=1.0, unit="", threshold=0.0, verdict="fail")
+    keys = {
+        "none": rank_key("why", (), (), {}, 0),
+        "broken": rank_key(None, (bad,), (), {"score": 9.0}, 1),
+        "better": rank_key(None, (), (), {"score": 2.0}, 4),
+        "first": rank_key(None, (), (), {"score": 1.0}, 2),
+        "second": rank_key(None, (), (), {"score": 1.0}, 3),
+    }
+    order = sorted(keys, key=lambda name: keys[name])
+    assert order == ["better", "first", "second", "broken", "none"]
