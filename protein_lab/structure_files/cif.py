@@ -22,10 +22,10 @@ _TABLE_END = re.compile(r"^(?:#|loop_|data_|_(?!atom_site\.))", re.MULTILINE | r
 _OVERLONG_WORD = re.compile(r"(?<!\S)\S{65}")
 _LONGEST_LINE: Final = 512
 _LONGEST_WORD: Final = 64
+_MOST_COLUMNS: Final = 200
 # Rows go to biotite in pieces: it makes arrays as wide as the longest value of a column, so one
 # long value in a big table would otherwise cost gigabytes.
 _ROWS_AT_A_TIME: Final = 5000
-_MAX_STRING_DATA: Final = 4 * 1024 * 1024
 _MAX_CONTAINERS: Final = 2_000_000
 _NUMBERS: Final = ("Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv")
 _WORDS: Final = (
@@ -55,7 +55,7 @@ def table_of_mmcif(text: str, limits: ReadLimits) -> AtomTable:
 def _pieces(text: str, limits: ReadLimits) -> Iterator[Mapping[str, Column]]:
     from biotite.structure.io.pdbx import CIFCategory
 
-    header, rows = _table_lines(text)
+    header, rows = _table_lines(text, limits)
     if len(rows) > limits.max_atoms:
         raise too_many_atoms(limits)
     if max(map(len, rows)) > _LONGEST_LINE:
@@ -68,7 +68,7 @@ def _pieces(text: str, limits: ReadLimits) -> Iterator[Mapping[str, Column]]:
         yield _parsed("atom_site", lambda piece=piece: CIFCategory.deserialize(piece))
 
 
-def _table_lines(text: str) -> tuple[list[str], list[str]]:
+def _table_lines(text: str, limits: ReadLimits) -> tuple[list[str], list[str]]:
     """Cut out the lines of the table: the names of its columns, and its rows."""
     start = _TABLE_START.search(text)
     if start is None:
@@ -78,6 +78,9 @@ def _table_lines(text: str) -> tuple[list[str], list[str]]:
         )
     end = _TABLE_END.search(text, start.start())
     section = text[start.start() : end.start() if end else len(text)]
+    # Blank lines count too: millions of them would cost more memory than atoms do.
+    if section.count("\n") > limits.max_atoms + _MOST_COLUMNS:
+        raise too_many_atoms(limits)
     if _OVERLONG_WORD.search(section):
         raise _overlong_word()
     lines = [line for line in section.splitlines() if line.strip()]
@@ -271,7 +274,7 @@ def _integers(columns: RawColumns, names: tuple[str, ...], count: int) -> Any:
 def too_many_atoms(limits: ReadLimits) -> StructureFileError:
     """Return the error for a file of too many atoms."""
     return StructureFileError(
-        f"The file holds more than {limits.max_atoms} atoms, which is the limit.",
+        f"The file holds more than {limits.max_atoms} atoms (or lines for them), the limit.",
         "Keep only the chains and the model that are needed.",
     )
 

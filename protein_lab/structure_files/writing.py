@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -104,8 +104,8 @@ def to_binary_cif(protein: Protein) -> bytes:
         block[category] = BinaryCIFCategory({key: column(v) for key, v in columns.items()})
     buffer = io.BytesIO()
     # Values have three decimals, so this tolerance loses nothing.
-    file = compress(BinaryCIFFile({_block_name(protein): block}), rtol=0.0, atol=1e-4)
-    file.write(buffer)
+    file = BinaryCIFFile({_block_name(protein): block})
+    cast(BinaryCIFFile, compress(file, rtol=0.0, atol=1e-4)).write(buffer)
     return buffer.getvalue()
 
 

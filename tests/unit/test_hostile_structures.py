@@ -160,6 +160,8 @@ def test_many_newlines_are_refused() -> None:
     """Megabytes of empty lines are no structure and cost little."""
     with pytest.raises(StructureFileError, match="no atoms"):
         read_structure(b"HEADER\n" + b"\n" * 5_000_000)
+    with pytest.raises(StructureFileError, match="more than 500000 atoms"):
+        read_structure(b"data_x\nloop_\n_atom_site.id\n" + b"\n" * 5_000_000)
 
 
 @pytest.mark.parametrize(
