@@ -44,17 +44,7 @@ from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault, FloatArray
 from protein_lab.validation import novelty_not_run, validate
 
-__all__ = [
-    "Design",
-    "DesignRequest",
-    "DesignResult",
-    "Plan",
-    "Runtime",
-    "assemble",
-    "design",
-    "design_one",
-    "plan",
-]
+__all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
 NUM_HITS: Final = 8
 """Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
