@@ -97,17 +97,7 @@ def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corp
         states, drawn = _fill(states, rng, corpus)
     full = Blueprint(states)
     numbers = {(item.start, item.stop): number for number, item in enumerate(full.elements)}
-    pairs = [
-        Pair(numbers[first], numbers[second], pair.orientation)
-        for start, blueprint in drawn
-        for pair in blueprint.pairs
-        for first, second in [
-            tuple(
-                (start + blueprint.elements[n].start, start + blueprint.elements[n].stop)
-                for n in (pair.first, pair.second)
-            )
-        ]
-    ]
+    pairs = _drawn_pairs(drawn, numbers)
     pairs += _asked_pairs(request, layout, numbers)
     pairs.sort(key=lambda pair: (pair.first, pair.second))
     is_fixed = not drawn and not (
@@ -152,6 +142,20 @@ def _fill(
                 filled.append("L" * before + blueprint.secondary_structure + "L" * after)
         start = stop
     return "".join(filled), drawn
+
+
+def _drawn_pairs(
+    drawn: Sequence[tuple[int, Blueprint]], numbers: dict[tuple[int, int], int]
+) -> list[Pair]:
+    """Translate pairs of drawn stretches to the numbers that elements have in the blueprint."""
+    pairs: list[Pair] = []
+    for start, blueprint in drawn:
+        spans = [(start + item.start, start + item.stop) for item in blueprint.elements]
+        pairs += [
+            Pair(numbers[spans[pair.first]], numbers[spans[pair.second]], pair.orientation)
+            for pair in blueprint.pairs
+        ]
+    return pairs
 
 
 def _asked_pairs(
