@@ -74,8 +74,9 @@ def helix_handedness(backbone: ArrayLike, secondary_structure: str) -> tuple[int
     Returns
     -------
     right, left : int
-        Turns with a positive and with a negative CA dihedral (about +50 and -50 degrees). Any
-        left-handed turn is an error in a design: proteins of L-amino acids have none this long.
+        Turns with a positive and with a negative CA dihedral (about +50 and -50 degrees). Real
+        chains have left-handed ones only at kinks, fewer than one in a hundred; a helix that is
+        mostly left-handed is a mirror image and an error.
 
     Raises
     ------
