@@ -64,12 +64,8 @@ def pairing_met(
     atoms = coordinates(backbone, "backbone", atoms=3)
     if kind not in ("parallel", "antiparallel", "crossing"):
         raise GeometryError(f"Expected parallel, antiparallel or crossing; {kind!r} came.")
-    for start, stop in (element_a, element_b):
-        if atoms.ndim != 3 or not 0 <= start < stop <= len(atoms):
-            raise GeometryError(
-                f"The element {start}..{stop} does not lie in a chain of shape {atoms.shape}.",
-                "Give start and stop 0-based and half-open.",
-            )
+    _check_range(atoms, element_a)
+    _check_range(atoms, element_b)
     curve, cb = axis_curve(atoms[:, 1]), virtual_cb(atoms)
     first, second = slice(*element_a), slice(*element_b)
     strands = all(_is_extended(atoms[part, 1]) for part in (first, second))
@@ -81,6 +77,15 @@ def pairing_met(
     limit = 0.0 if strands else _PARALLEL
     obtained = "parallel" if cosine > limit else "antiparallel" if cosine < -limit else "crossing"
     return obtained == kind
+
+
+def _check_range(atoms: Array, element: tuple[int, int]) -> None:
+    start, stop = element
+    if atoms.ndim != 3 or not 0 <= start < stop <= len(atoms):
+        raise GeometryError(
+            f"The element {start}..{stop} does not lie in a chain of shape {atoms.shape}.",
+            "Give start and stop 0-based and half-open.",
+        )
 
 
 def _direction(curve: Array) -> Array:
