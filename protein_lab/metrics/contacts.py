@@ -54,7 +54,6 @@ def pairing_met(
     Returns
     -------
     bool
-        Whether they touch in that orientation.
 
     Raises
     ------
@@ -69,9 +68,9 @@ def pairing_met(
     curve, cb = axis_curve(atoms[:, 1]), virtual_cb(atoms)
     first, second = slice(*element_a), slice(*element_b)
     strands = all(_is_extended(atoms[part, 1]) for part in (first, second))
-    contacts = _distances(cb[first], cb[second]) < _CB_CONTACT
     reach = _STRAND_REACH if strands else _HELIX_REACH
-    if contacts.sum() < _MIN_CONTACTS or _distances(curve[first], curve[second]).min() >= reach:
+    contacts = (_distances(cb[first], cb[second]) < _CB_CONTACT).sum()
+    if contacts < _MIN_CONTACTS or _distances(curve[first], curve[second]).min() >= reach:
         return False
     cosine = float(_direction(curve[first]) @ _direction(curve[second]))
     limit = 0.0 if strands else _PARALLEL
