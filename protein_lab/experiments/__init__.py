@@ -1,0 +1,1 @@
+"""Reports over results, and later experiments over requests."""
