@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend
 from protein_lab.constraints.fields import Conditions
-from protein_lab.errors import GeometryError
+from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.geometry import parallel_transport_frames
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.operators.embedding import separation_features
@@ -127,11 +127,11 @@ def time_schedule(steps: int) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    ProteinLabError
         If ``steps`` is not positive.
     """
     if steps < 1:
-        raise ValueError(f"The sampler needs at least 1 step, but {steps} came.")
+        raise ProteinLabError(f"The sampler needs at least 1 step, but {steps} came.")
     return 1.0 - (1.0 - np.arange(steps + 1) / steps) ** 1.5
 
 
@@ -178,15 +178,14 @@ def sample(
     backend = operator.backend
     scales = operator.config.separation_scales
     inputs = collate(backend, [conditions] * count, [curve_error] * count, [0.0] * count, scales)
-    encoded = operator.encode_constraints(inputs)
+    encoded = operator.encode(inputs)
     field: Array = backend.asarray(noise) + inputs.curve[:, :, None, :]
     log_sigma: Array = None
     times = time_schedule(steps)
-    predict = backend.compile(operator.forward_with_uncertainty)
     for step in range(steps):
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
-        predicted = predict(field, time, encoded)
+        predicted = operator.predict(field, time, encoded)
         field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
         log_sigma = predicted.log_sigma
         if progress is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -135,6 +137,26 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
             Flow time, 0 noise and 1 data.
         encoded : Encoded
         """
+
+    @cached_property
+    def predict(self) -> Callable[[Array, Array, Encoded], FieldPrediction]:
+        """:meth:`forward_with_uncertainty`, compiled where the backend can."""
+        kind, config, backend = type(self), self.config, self.backend
+
+        def run(params: Parameters, field: Array, time: Array, encoded: Encoded) -> FieldPrediction:
+            return kind(config, params, backend).forward_with_uncertainty(field, time, encoded)
+
+        return partial(backend.compile(run), self.params)
+
+    @cached_property
+    def encode(self) -> Callable[[ChainInputs], Encoded]:
+        """:meth:`encode_constraints`, compiled where the backend can."""
+        kind, config, backend = type(self), self.config, self.backend
+
+        def run(params: Parameters, inputs: ChainInputs) -> Encoded:
+            return kind(config, params, backend).encode_constraints(inputs)
+
+        return partial(backend.compile(run), self.params)
 
     def forward(self, field: Array, time: Array, encoded: Encoded) -> Array:
         """Predict the clean field, shape (batch, point, 3, 3), angstrom."""

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_lab.constraints.fields import Conditions, compile_conditions
 from protein_lab.constants import UNSPECIFIED
+from protein_lab.constraints.fields import Conditions, compile_conditions
 from protein_lab.contacts import ORIENTATIONS, find_spans, measure_pairs
 from protein_lab.geometry import axis_curve, virtual_cb
 from protein_lab.operators.prior import backbone_noise

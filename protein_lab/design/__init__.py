@@ -1,0 +1,1 @@
+"""From a request to designs: blueprints, folds, sampling, refinement and selection."""
