@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.typing import FloatArray, IntArray
+from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 ORIENTATIONS: Final = ("parallel", "antiparallel", "crossing")
 """Orientation of code 1, 2 and 3; code 0 means that two elements are not paired."""
@@ -143,7 +143,7 @@ def _candidates(spans: ElementSpans, curve: FloatArray) -> tuple[IntArray, IntAr
 
 def _touching(
     spans: ElementSpans, curve: FloatArray, cb: FloatArray, first: IntArray, second: IntArray
-) -> FloatArray:
+) -> BoolArray:
     """Whether each candidate pair is in contact."""
     if first.size == 0:
         return np.zeros(0, dtype=bool)

@@ -123,7 +123,7 @@ def collate(
 
 
 def time_schedule(steps: int) -> NDArray[np.float64]:
-    """Times of the Euler steps, from 0 to 1, closer together towards the data.
+    """Place the Euler steps between 0 and 1, closer together towards the data.
 
     Raises
     ------

@@ -85,7 +85,8 @@ def standing_view(ca: Float64Array) -> Float64Array:
         ``(3, 3)`` proper rotation (no mirror image); ``points @ rotation.T`` is x right, y up, z
         towards the reader.
     """
-    centered = ca - ca.mean(0)
+    places = np.asarray(ca, dtype=np.float64)
+    centered = places - places.mean(0)
     axes = np.linalg.svd(centered, full_matrices=True)[2]
     if np.linalg.det(axes) < 0:
         axes[2] *= -1

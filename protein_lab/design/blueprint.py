@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from protein_lab.design.contacts import ORIENTATIONS, STRAND, find_spans, measure_pairs
+from protein_lab.contacts import ORIENTATIONS, STRAND, find_spans, measure_pairs
 from protein_lab.errors import CorpusError, GeometryError
 from protein_lab.geometry import axis_curve, virtual_cb
 from protein_lab.training.corpus import Corpus
@@ -134,7 +134,7 @@ def blueprint_of(backbone: ArrayLike, secondary_structure: str) -> Blueprint:
     Returns
     -------
     Blueprint
-        With all pairs that :func:`protein_lab.design.contacts.measure_pairs` finds.
+        With all pairs that :func:`protein_lab.contacts.measure_pairs` finds.
 
     Raises
     ------

@@ -9,13 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.design.blueprint import MIN_HELIX, MIN_STRAND, Blueprint
-from protein_lab.design.contacts import (
+from protein_lab.contacts import (
     ORIENTATIONS,
     ElementSpans,
     find_spans,
     measure_pairs,
 )
+from protein_lab.design.blueprint import MIN_HELIX, MIN_STRAND, Blueprint
 from protein_lab.geometry import axis_curve, virtual_cb
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import IntArray

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.design.contacts import STRAND
+from protein_lab.contacts import STRAND
 from protein_lab.geometry import superimpose
 from protein_lab.typing import FloatArray
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from protein_lab.constants import CA_CA_TRANS
-from protein_lab.design.contacts import STRAND
+from protein_lab.contacts import STRAND
 from protein_lab.typing import FloatArray
 
 _CANDIDATES: Final = 240

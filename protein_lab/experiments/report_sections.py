@@ -35,7 +35,20 @@ from protein_lab.viewer import json_for_script, structure_record
 _VERDICTS = {
     "pass": "passed", "fail": "failed", "not_run": "not run", "not_applicable": "not applicable",
 }  # fmt: skip
-_TABLE_METRICS = 6
+_LABELS = {
+    "score": "Score",
+    "helix_obtained": "Helix obtained",
+    "strand_obtained": "Strand obtained",
+    "pairs_met": "Pairs met",
+    "segment_overlap": "Segment overlap",
+    "tm_to_source": "TM-score to source",
+    "mean_uncertainty": "Uncertainty (Å)",
+    "radius_of_gyration": "Rg (Å)",
+    "radius_of_gyration_ratio": "Rg to expected",
+    "clashes": "Clashes",
+}
+"""Columns of the table of designs in their order; metrics not named here follow."""
+
 _ROWS = 200
 
 
@@ -66,23 +79,20 @@ def heading(data: ReportData) -> Section:
 def table_of_designs(data: ReportData) -> Section:
     """Ranked designs with their metrics; a row of a detailed design selects it."""
     entries = data.summary.designs
-    names = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
     detailed = {shown.entry.rank: place for place, shown in enumerate(data.shown)}
-    head = ["Rank", "Verdict", "Residues", "Mean uncertainty (Å)", *map(words, names), "Source"]
     listed = entries[:_ROWS]
+    names = _metric_names(listed)
+    head = ["Rank", "Verdict", "Residues", *map(_metric_label, names), "Source"]
     figures = [column([entry.metrics.get(name) for entry in listed]) for name in names]
     rows = [
         [
             _choice(entry.rank, detailed),
             pill("pass" if entry.accepted else "fail", _verdict(entry)),
             str(entry.length),
-            spread,
-            *values,
+            *(values[place] for values in figures),
             f"<code>{text(entry.source)}</code>",
         ]
-        for entry, spread, *values in zip(
-            listed, column([_mean(entry.uncertainty) for entry in listed]), *figures, strict=True
-        )
+        for place, entry in enumerate(listed)
     ]
     more = len(entries) - _ROWS
     note = f"<p>{more} more designs are in <code>summary.json</code>.</p>" if more > 0 else ""
@@ -156,9 +166,8 @@ def provenance(data: ReportData) -> Section:
 def _story(place: int, shown: ShownDesign) -> str:
     entry = shown.entry
     known = [("Residues", str(entry.length)), ("Source fold", text(entry.source))]
-    metrics = [(words(name), number(value)) for name, value in list(entry.metrics.items())][
-        :_TABLE_METRICS
-    ]
+    names = _metric_names([entry])
+    metrics = [(_metric_label(name), number(entry.metrics[name])) for name in names]
     sequence = ""
     if set(entry.sequence) - {"X"}:
         sequence = f'<p class="sequence"><code>{text(entry.sequence)}</code></p>'
@@ -303,6 +312,15 @@ def _verdict(entry: DesignSummary) -> str:
     return "accepted" if entry.accepted else "not accepted"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _metric_names(entries: Sequence[DesignSummary]) -> list[str]:
+    """Metrics that are defined for at least one design."""
+    found = dict.fromkeys(name for entry in entries for name in entry.metrics)
+    ordered = [
+        *(name for name in _LABELS if name in found),
+        *(n for n in found if n not in _LABELS),
+    ]
+    return [name for name in ordered if any(e.metrics.get(name) is not None for e in entries)]
+
+
+def _metric_label(name: str) -> str:
+    return _LABELS.get(name, words(name))

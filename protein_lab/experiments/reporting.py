@@ -142,6 +142,7 @@ def execute(template: Path, parameters: Mapping[str, Any]) -> Any:
                 kernel_name="python3",
                 progress_bar=False,
                 execution_timeout=_CELL_SECONDS,
+                extra_arguments=["--log-level=CRITICAL"],
                 config=Config({"KernelManager": _transport(scratch)}),
             )
         except papermill.PapermillExecutionError as error:

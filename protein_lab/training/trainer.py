@@ -18,7 +18,7 @@ from protein_lab.backends.base import Parameters
 from protein_lab.errors import ProteinLabError
 from protein_lab.flow import collate
 from protein_lab.models.base import ChainInputs
-from protein_lab.models.weights import OPERATORS, write_atomically
+from protein_lab.models.weights import OPERATORS, save_weights, write_atomically
 from protein_lab.training.batches import BatchOptions, BatchSource, TrainingChain
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.losses import flow_losses
@@ -275,6 +275,25 @@ class Trainer:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Averaged weights as NumPy arrays."""
         return {name: self.backend.to_numpy(value) for name, value in self.average.items()}
+
+    def export(self, folder: Path) -> str:
+        """Write averaged weights and card to ``folder``; returns the weights' SHA-256."""
+        options = self.options
+        held_out = self.held_out_loss()
+        card = {
+            "training": {
+                "corpus_digest": self.corpus.digest,
+                "corpus_split": "train",
+                "steps": self.step,
+                "hours": round(self.seconds / 3600, 3),
+                "device": self.backend.device,
+                "seed": options.seed,
+                "residues_per_batch": options.batches.residues,
+                "learning_rate": options.learning_rate,
+            },
+            "held_out": {"split": "calibration", "loss": round(held_out, 4)},
+        }
+        return save_weights(self.weights(), folder, self.kind.name, self.config, card)
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
