@@ -91,6 +91,7 @@ _FIGURES: Final = (
     _Figure("tm best", "TM-score to the source, best", "TM-score", "Best of each blueprint.", 0.6),
     _Figure("tm mean", "TM-score to the source, mean", "TM-score", "Over all designs."),
     _Figure("left", "left-handed helices", "count", "At most.", 0.0, "at_most", "sum"),
+    _Figure("left turns", "left-handed turns in helices", "count", "Kinks.", kind="sum"),
     _Figure("size", "median Rg deviation", "%", "From 2.2 L^0.38.", 15.0, "within", "median"),
     _Figure("pairings", "pairings met", "%", "Of the asked ones."),
     _Figure("clashes", "clashes", "per 100 residues", "Failed designs have none to count."),

@@ -30,6 +30,7 @@ from protein_lab.metrics import (
     pairing_met,
     tm_align,
 )
+from protein_lab.metrics.adherence import segments
 from protein_lab.protein import Protein
 from protein_lab.store.schema import Design
 from protein_lab.training.corpus import Corpus, CorpusChain
@@ -264,15 +265,32 @@ def _add_sample(
     tally.add("failed", 100.0 * (sample is None))
     if sample is None:
         tally.add("geometry", 0.0)
+        tally.add("left", 0.0)
         tally.sizes.append(_FAILED_SIZE)
         return
     backbone = sample.backbone
     checks = validate(Protein.from_backbone(backbone))
     tally.add("geometry", 100.0 * all(check.verdict != "fail" for check in checks))
-    tally.add("left", helix_handedness(backbone, dssp(backbone))[1])
+    helices, turns = _left_handed(backbone)
+    tally.add("left", helices)
+    tally.add("left turns", turns)
     expected = RADIUS_OF_GYRATION_FACTOR * len(backbone) ** RADIUS_OF_GYRATION_EXPONENT
     tally.sizes.append(float(radius_of_gyration(backbone[:, 1])) / expected)
     tally.add("clashes", 100.0 * num_clashes(backbone), len(backbone))
     near = [_align(backbone, corpus.backbone(chain)).tm_a for chain in relatives]
     if near:
         tally.add("novelty", 1.0 - max(near))
+
+
+def _left_handed(backbone: FloatArray) -> tuple[int, int]:
+    """Count helices that are mostly left-handed, and single left-handed turns of any helix.
+
+    Kinks of real helices have such a turn now and then, so one turn makes no helix.
+    """
+    helices = turns = 0
+    for state, start, stop in segments(dssp(backbone)):
+        if state == "H":
+            right, left = helix_handedness(backbone[start:stop], state * (stop - start))
+            helices += left > right
+            turns += left
+    return helices, turns
