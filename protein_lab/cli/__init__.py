@@ -1,0 +1,11 @@
+"""The command line ``protein-lab``: a thin door to the engine.
+
+Exit codes: 0 done; 2 the request is invalid; 3 it ran, but fewer designs than asked were accepted;
+130 interrupted; 1 anything else. Errors go to stderr and never show a traceback unless ``--debug``
+stands first.
+"""
+
+from protein_lab.cli import designing, resources
+from protein_lab.cli.app import app, main
+
+__all__ = ["app", "designing", "main", "resources"]

@@ -1,0 +1,233 @@
+"""Commands on requests and results: design, check, validate, reproduce, report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from protein_lab.cli.app import Backend, Json, app, print_json, say
+from protein_lab.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INVALID_REQUEST,
+    EXIT_TOO_FEW_ACCEPTED,
+    ProteinLabError,
+)
+
+
+@app.command
+def design(
+    request: Path,
+    *,
+    out: Path | None = None,
+    num_designs: int | None = None,
+    seed: int | None = None,
+    operator: str | None = None,
+    backend: Backend | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    report: bool = True,
+    as_json: Json = False,
+) -> int:
+    """Make the designs that a request asks for.
+
+    Parameters
+    ----------
+    request
+        JSON file with the request.
+    out
+        Output folder; ``out/NAME`` of the request file unless given.
+    num_designs, seed, operator, backend
+        Take the place of what the request says.
+    workers
+        Worker processes on this machine; 1 computes here.
+    scheduler
+        Address of a running Dask scheduler.
+    report
+        Write ``report.html`` too.
+    as_json
+        Print the summary as JSON.
+    """
+    from protein_lab.design.request import decode_request, read_request_bytes, request_id
+    from protein_lab.engine import Runtime
+    from protein_lab.execution.run import run_request
+    from protein_lab.store.output import OutputFolder
+
+    content = _with_overrides(
+        read_request_bytes(request), num_designs=num_designs, seed=seed, operator=operator,
+        backend=backend,
+    )  # fmt: skip
+    asked = decode_request(content)
+    folder = out or Path("out") / request.stem
+    runtime = Runtime.open(asked)
+    bar = _ProgressBar(asked.num_designs, quiet=as_json)
+    with OutputFolder(folder, asked, request_id(asked, runtime.operator.digest)) as output, bar:
+        result = run_request(
+            asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
+            progress=bar.advance,
+        )  # fmt: skip
+    if report and not (folder / "report.html").exists():
+        _write_report(folder)
+    if as_json:
+        print((folder / "summary.json").read_text(encoding="utf-8"))
+    else:
+        print(f"{result.outcome}\n{folder}/summary.json  {folder}/report.html")
+    return EXIT_DONE if result.num_accepted >= asked.num_designs else EXIT_TOO_FEW_ACCEPTED
+
+
+def _with_overrides(content: bytes, **overrides: object) -> bytes | dict[str, Any]:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if not given:
+        return content
+    try:
+        fields = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return content  # the decoder of requests says what is wrong
+    return {**fields, **given} if isinstance(fields, dict) else content
+
+
+def _executor(runtime: Any, workers: int, scheduler: str | None) -> Any:
+    if workers < 1:
+        raise ProteinLabError(f"--workers must be at least 1, but it is {workers}.")
+    if workers == 1 and scheduler is None:
+        from protein_lab.execution.local import LocalExecutor
+
+        return LocalExecutor(runtime)
+    from protein_lab.execution.dask import DaskExecutor
+
+    return DaskExecutor(workers=workers, scheduler=scheduler)
+
+
+def _write_report(folder: Path) -> None:
+    from protein_lab.errors import MissingExtraError
+    from protein_lab.experiments.reporting import render_report
+
+    try:
+        render_report(folder)
+    except MissingExtraError as error:
+        say(f"No report was written. {error}")
+
+
+class _ProgressBar:
+    """Progress on a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._quiet, self._total = quiet, total
+        self._bar = tqdm(total=total, unit="design", disable=not self._terminal)
+
+    def __enter__(self) -> _ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, finished: Any, number: int) -> None:
+        """Show one more finished design."""
+        self._bar.update(1)
+        if not self._terminal and not self._quiet:
+            state = finished.failed or ("accepted" if finished.accepted else "made")
+            say(f"design {finished.index}: {state} ({number} of {self._total})")
+
+
+@app.command
+def check(request: Path, *, as_json: Json = False) -> int:
+    """List every fault and warning of a request with its JSON path.
+
+    Parameters
+    ----------
+    request
+        JSON file with the request.
+    as_json
+        Print the list as JSON.
+    """
+    from protein_lab.design.request import check_request, read_request_bytes
+
+    faults = check_request(read_request_bytes(request))
+    if as_json:
+        print_json(faults)
+    else:
+        for fault in faults:
+            print(f"{fault.severity}: {fault.path}: {fault.message} {fault.remedy}".rstrip())
+        if not faults:
+            print("The request is valid.")
+    is_invalid = any(fault.severity == "error" for fault in faults)
+    return EXIT_INVALID_REQUEST if is_invalid else EXIT_DONE
+
+
+@app.command
+def validate(*files: Path, preset: str = "geometry", as_json: Json = False) -> int:
+    """Check structure files against a validation preset.
+
+    Parameters
+    ----------
+    files
+        mmCIF, BinaryCIF or PDB files.
+    preset
+        Name of the preset.
+    as_json
+        Print the checks as JSON.
+    """
+    from protein_lab.protein import Protein
+    from protein_lab.validation import validate as run_validation
+
+    if not files:
+        raise ProteinLabError("validate needs at least one structure file, but none was named.")
+    checks = {str(path): run_validation(Protein.from_file(path), preset) for path in files}
+    if as_json:
+        print_json(checks)
+    else:
+        for path, found in checks.items():
+            print(path)
+            for item in found:
+                value = "" if item.value is None else f"{item.value:.4g} {item.unit}"
+                print(f"  {item.verdict:<15}{item.name:<28}{value} {item.details}".rstrip())
+    failed = any(item.verdict == "fail" for found in checks.values() for item in found)
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+@app.command
+def reproduce(folder: Path, *, as_json: Json = False) -> int:
+    """Run a result again from its provenance and compare every number.
+
+    Parameters
+    ----------
+    folder
+        Output folder of ``protein-lab design``.
+    as_json
+        Print the comparison as JSON.
+    """
+    from protein_lab.execution.reproduction import reproduce as run_again
+
+    outcome = run_again(folder)
+    if as_json:
+        print_json(outcome)
+    else:
+        for note in outcome.notes:
+            print(f"note: {note}")
+        for difference in outcome.differences:
+            print(f"differs: {difference.what}: {difference.message}")
+        if not outcome.differences:
+            how = "bit for bit" if outcome.exact else "within the stated tolerance"
+            print(f"Reproduced: {outcome.num_designs} designs agree {how}.")
+    return EXIT_FAILED if outcome.differences else EXIT_DONE
+
+
+@app.command
+def report(folder: Path) -> int:
+    """Write ``report.html`` for an output folder.
+
+    Parameters
+    ----------
+    folder
+        Output folder of ``protein-lab design``.
+    """
+    from protein_lab.experiments.reporting import render_report
+
+    print(render_report(folder))
+    return EXIT_DONE

@@ -1,0 +1,212 @@
+"""Commands on what designing rests on: train, corpus, benchmark, serve, doctor."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from protein_lab.cli.app import Json, app, benchmark_app, corpus_app, print_json, say
+from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED, MissingExtraError, ProteinLabError
+
+
+@app.command
+def train(
+    operator: str,
+    *,
+    hours: float = 1.0,
+    steps: int = 0,
+    out: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    seed: int = 0,
+) -> int:
+    """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
+
+    Parameters
+    ----------
+    operator
+        Name of the operator.
+    hours
+        Time allowed; sets the number of steps unless ``--steps`` does.
+    steps
+        Number of steps of the whole run.
+    out
+        Folder for checkpoint, log and weights; ``runs/OPERATOR`` unless given.
+    device
+        ``cpu``, ``cuda`` or ``auto``.
+    resume
+        Continue the run in the folder.
+    seed
+        Seed of weights, batches and noise.
+    """
+    from protein_lab.models.weights import OPERATORS
+    from protein_lab.training.corpus import Corpus
+    from protein_lab.training.trainer import Trainer, TrainingOptions
+
+    if operator not in OPERATORS:
+        raise ProteinLabError(
+            f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
+        )
+    folder = out or Path("runs") / operator
+    options = TrainingOptions(total_steps=steps, seed=seed)
+    trainer = Trainer(operator, folder, Corpus.open(), options, device=device, resume=resume)
+    trainer.run(hours, report=lambda line: say(_training_line(line)))
+    digest = trainer.export(folder)
+    print(f"Weights: {folder / operator}.safetensors (SHA-256 {digest[:16]}…)")
+    return EXIT_DONE
+
+
+def _training_line(line: Any) -> str:
+    held_out = "" if line.held_out != line.held_out else f"  held-out {line.held_out:.3f}"
+    left = line.seconds / max(line.step, 1) * (line.total_steps - line.step) / 60
+    return f"{line.step}/{line.total_steps}  loss {line.loss:.3f}{held_out}  {left:.0f} min left"
+
+
+@corpus_app.command
+def build(
+    source: Literal["promod3", "folder", "pdb"],
+    destination: Path,
+    *,
+    path: Path | None = None,
+    max_length: int = 512,
+) -> int:
+    """Build a corpus of real chains.
+
+    Parameters
+    ----------
+    source
+        ``promod3``: ProMod3's structure database; ``folder``: PDB and mmCIF files under --path;
+        ``pdb``: the entries whose ids stand in the file --path, downloaded.
+    destination
+        Zarr group to write.
+    path
+        Folder of structures, or file of PDB ids.
+    max_length
+        Longest chain, residues.
+    """
+    from protein_lab.training.corpus import build_corpus
+    from protein_lab.training.filters import CorpusOptions
+    from protein_lab.training.sources import FolderSource, PdbSource, ProMod3Source
+
+    if source != "promod3" and path is None:
+        raise ProteinLabError(f"The source {source!r} needs --path, but none was given.")
+    if source == "promod3":
+        chosen: Any = ProMod3Source()
+    elif source == "folder":
+        chosen = FolderSource(str(path))
+    else:
+        chosen = PdbSource.from_file(str(path), destination.with_suffix(".downloads"))
+    options = CorpusOptions(max_length=max_length)
+    made = build_corpus(chosen, destination, options, lambda stage, done: say(f"{stage}: {done}"))
+    print_json(made.summary())
+    return EXIT_DONE
+
+
+@corpus_app.command
+def info(path: Path | None = None, *, as_json: Json = False) -> int:
+    """Say what the corpus holds.
+
+    Parameters
+    ----------
+    path
+        Corpus; the shipped one unless given.
+    as_json
+        Print JSON.
+    """
+    from protein_lab.training.corpus import Corpus
+
+    summary = Corpus.open(path).summary()
+    if as_json:
+        print_json(summary)
+    else:
+        for key, value in summary.items():
+            print(f"{key}: {value}")
+    return EXIT_DONE
+
+
+@benchmark_app.command
+def quality(*, quick: bool = False, workers: int = 2, as_json: Json = False) -> int:
+    """Measure designs of held-out blueprints against floors and baselines.
+
+    Parameters
+    ----------
+    quick
+        Forty blueprints of 50 to 128 residues, four designs each.
+    workers
+        Processes.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.quality import run_quality
+
+    rows = run_quality(quick=quick, workers=workers)
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
+            print(f"{mark} {row.name:<48}{row.value:>10.3f} {row.unit:<12}{row.note}")
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@app.command
+def serve(*, host: str = "127.0.0.1", port: int = 8000) -> int:
+    """Serve the engine over HTTP; needs PROTEIN_LAB_SERVICE_TOKEN.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    """
+    from protein_lab.settings import Settings
+
+    if importlib.util.find_spec("litestar") is None:
+        raise MissingExtraError("litestar", "service")
+    # the service stands beside the command line, so it is looked up and not imported
+    service = importlib.import_module("protein_lab_service")
+    service.serve(host, port, Settings.from_environment())
+    return EXIT_DONE
+
+
+@app.command
+def doctor(*, as_json: Json = False) -> int:
+    """Say what is installed here and whether the assets are whole.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON.
+    """
+    from protein_lab.backends import available_backends
+    from protein_lab.models.weights import available, load_operator
+    from protein_lab.training.corpus import Corpus
+
+    packages = ("numpy", "scipy", "zarr", "xarray", "torch", "jax", "dask", "litestar", "papermill")
+    found: dict[str, Any] = {
+        "protein_lab": importlib.metadata.version("protein-lab"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "backends": available_backends(),
+        "packages": {name: _version_of(name) for name in packages},
+        "weights": {name: load_operator(name, "numpy").digest[:16] for name in available()},
+        "corpus": Corpus.open(verify=True).digest[:16],
+    }
+    if as_json:
+        print_json(found)
+    else:
+        for key, value in found.items():
+            print(f"{key}: {value}")
+    return EXIT_DONE
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
