@@ -155,9 +155,7 @@ def uncertainty(
     places = np.arange(1, len(spread) + 1)
     figure, axes = _axes(ax, (8.0, 2.2))
     if band is not None:
-        axes.fill_between(
-            places, *band, color="#c9d6e2", linewidth=0, label="range over all designs"
-        )
+        axes.fill_between(places, *band, color="#c9d6e2", linewidth=0, label="range over designs")
     axes.plot(places, spread, color=INK, linewidth=1.6, label="this design")
     finite = spread[np.isfinite(spread)]
     top = max([*finite, *(band[1] if band is not None else ()), 0.1]) * 1.15

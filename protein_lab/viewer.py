@@ -95,7 +95,17 @@ def structure_record(
 
 
 def view_page(protein: Protein, states: str | None = None, color: str = "structure") -> str:
-    """One HTML page that shows a protein and works without a network; see :func:`view_html`."""
+    """Make one HTML document that shows a protein and works without a network.
+
+    Parameters
+    ----------
+    protein : Protein
+        What to show.
+    states : str, optional
+        ``H``, ``E`` or ``L`` for each residue; measured with DSSP when not given.
+    color : {"structure", "position"}
+        What the colors say.
+    """
     record = structure_record(protein, states)
     state = {"structures": [record], "selected": 0, "color": color, "spin": False}
     mount = (

@@ -46,6 +46,7 @@ _LABELS = {
     "radius_of_gyration": "Rg (Å)",
     "radius_of_gyration_ratio": "Rg to expected",
     "clashes": "Clashes",
+    "moved_rmsd": "Moved (Å)",
 }
 """Columns of the table of designs in their order; metrics not named here follow."""
 
@@ -200,7 +201,9 @@ def _panel(
             figure(
                 "Uncertainty of every residue",
                 picture("uncertainty", shown.uncertainty, shown.obtained, fitting),
-                "Spread of the samples of this design.",
+                "Spread of the samples; shaded: lowest to highest of the designs shown."
+                if fitting is not None
+                else "Spread of the samples of this design.",
                 "wide",
             )
         )
