@@ -1,2 +1,3 @@
 """Design proteins with neural operators."""
+
 __version__ = "0.1.0"

@@ -49,7 +49,7 @@ class Backend(Protocol):
         """Bring ``value`` to the backend's device."""
         ...
 
-    def to_numpy(self, value: Array) -> NDArray[Any]:
+    def to_numpy(self, value: Array, /) -> NDArray[Any]:
         """Bring ``value`` back to host memory."""
         ...
 
@@ -61,19 +61,19 @@ class Backend(Protocol):
         """Join arrays along a new axis."""
         ...
 
-    def unstack(self, value: Array) -> list[Array]:
+    def unstack(self, value: Array, /) -> list[Array]:
         """Split along the first axis, which goes away."""
         ...
 
-    def reshape(self, value: Array, shape: Sequence[int]) -> Array:
+    def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
         """Give ``value`` another shape."""
         ...
 
-    def transpose(self, value: Array, axes: Sequence[int]) -> Array:
+    def transpose(self, value: Array, axes: Sequence[int], /) -> Array:
         """Permute the axes."""
         ...
 
-    def affine(self, value: Array, weight: Array, bias: Array) -> Array:
+    def affine(self, value: Array, weight: Array, bias: Array, /) -> Array:
         """Apply ``value @ weight + bias`` to the last axis."""
         ...
 
@@ -89,51 +89,51 @@ class Backend(Protocol):
         """Add zeros before and after along one axis."""
         ...
 
-    def where(self, condition: Array, yes: Array, no: Array) -> Array:
+    def where(self, condition: Array, yes: Array, no: Array, /) -> Array:
         """Choose by a Boolean array."""
         ...
 
-    def maximum(self, value: Array, floor: float) -> Array:
+    def maximum(self, value: Array, floor: float, /) -> Array:
         """Raise values below ``floor`` to it."""
         ...
 
-    def minimum(self, value: Array, ceiling: float) -> Array:
+    def minimum(self, value: Array, ceiling: float, /) -> Array:
         """Lower values above ``ceiling`` to it."""
         ...
 
-    def exp(self, value: Array) -> Array:
+    def exp(self, value: Array, /) -> Array:
         """Exponential."""
         ...
 
-    def log(self, value: Array) -> Array:
+    def log(self, value: Array, /) -> Array:
         """Natural logarithm."""
         ...
 
-    def sqrt(self, value: Array) -> Array:
+    def sqrt(self, value: Array, /) -> Array:
         """Square root."""
         ...
 
-    def sin(self, value: Array) -> Array:
+    def sin(self, value: Array, /) -> Array:
         """Sine of radians."""
         ...
 
-    def cos(self, value: Array) -> Array:
+    def cos(self, value: Array, /) -> Array:
         """Cosine of radians."""
         ...
 
-    def abs(self, value: Array) -> Array:
+    def abs(self, value: Array, /) -> Array:
         """Absolute value."""
         ...
 
-    def softmax(self, value: Array) -> Array:
+    def softmax(self, value: Array, /) -> Array:
         """Softmax over the last axis."""
         ...
 
-    def silu(self, value: Array) -> Array:
+    def silu(self, value: Array, /) -> Array:
         """Smooth activation x / (1 + exp(-x))."""
         ...
 
-    def softplus(self, value: Array) -> Array:
+    def softplus(self, value: Array, /) -> Array:
         """Smooth positive function log(1 + exp(x))."""
         ...
 
@@ -141,7 +141,7 @@ class Backend(Protocol):
         """Normalize the last axis to zero mean and unit variance, epsilon 1e-5."""
         ...
 
-    def stop_gradient(self, value: Array) -> Array:
+    def stop_gradient(self, value: Array, /) -> Array:
         """Return ``value`` as a constant for differentiation."""
         ...
 

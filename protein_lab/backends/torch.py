@@ -76,7 +76,8 @@ class TorchBackend:
 
     def sum(self, value: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
         """Sum over axes."""
-        return torch.sum(value, dim=axis, keepdim=keepdims)
+        axes = axis if isinstance(axis, int) else tuple(axis)
+        return torch.sum(value, dim=axes, keepdim=keepdims)
 
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
         """Add zeros before and after along one axis."""

@@ -72,6 +72,6 @@ def backbone_noise(
     ndarray, shape=(sample, residue, 3, 3), dtype=float32
         Axes: sample, residue, atom (N, CA, C), xyz.
     """
-    coordinate = (np.arange(length)[:, None] + np.array(ATOM_OFFSETS)).ravel()
+    coordinate = (np.arange(length, dtype=np.float64)[:, None] + np.array(ATOM_OFFSETS)).ravel()
     path = ornstein_uhlenbeck(rng, coordinate, num_samples, scale, correlation)
     return path.reshape(num_samples, length, 3, 3).astype(np.float32)

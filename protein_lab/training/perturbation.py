@@ -26,9 +26,8 @@ def smooth_noise(rng: np.random.Generator, length: int, correlation: float, colu
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / correlation) ** 2)
     kernel /= np.sqrt((kernel**2).sum())
     white = rng.standard_normal((length + 2 * reach, columns))
-    return np.stack(
-        [np.convolve(white[:, k], kernel, mode="valid") for k in range(columns)], axis=1
-    )
+    smooth = [np.convolve(white[:, k], kernel, mode="valid") for k in range(columns)]
+    return np.stack(smooth, axis=1).astype(np.float64)
 
 
 def bend(curve: Curve, rng: np.random.Generator, amplitude: float) -> Curve:

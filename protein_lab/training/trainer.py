@@ -110,7 +110,7 @@ class Trainer:
         self.folder, self.corpus = folder, corpus
         self.backend: Backend = get_backend(backend, device)
         self.options = options or TrainingOptions()
-        self.config = config or config_kind()
+        self.config: Any = config or config_kind()
         self.step, self.seconds = 0, 0.0
         rng = np.random.default_rng(self.options.seed)
         stored: dict[str, NDArray[Any]] = {}
