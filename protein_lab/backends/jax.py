@@ -29,9 +29,7 @@ class JaxBackend:
                 f"JAX has no device {device!r} ({error}).", "Use --device cpu."
             ) from error
 
-    reshape = staticmethod(jnp.reshape)
     transpose = staticmethod(jnp.transpose)
-    where = staticmethod(jnp.where)
     maximum = staticmethod(jnp.maximum)
     minimum = staticmethod(jnp.minimum)
     exp = staticmethod(jnp.exp)
@@ -51,6 +49,14 @@ class JaxBackend:
     def to_numpy(self, value: Array) -> NDArray[Any]:
         """Bring ``value`` back to host memory."""
         return np.asarray(value)
+
+    def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
+        """Give ``value`` another shape."""
+        return jnp.reshape(value, tuple(shape))
+
+    def where(self, condition: Array, yes: Array, no: Array, /) -> Array:
+        """Choose by a Boolean array."""
+        return jnp.where(condition, yes, no)
 
     def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
         """Join arrays along an existing axis."""

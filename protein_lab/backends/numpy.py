@@ -19,9 +19,7 @@ class NumpyBackend:
 
     asarray = staticmethod(lambda value, dtype="float32": np.asarray(value, dtype=dtype))
     to_numpy = staticmethod(np.asarray)
-    reshape = staticmethod(np.reshape)
     transpose = staticmethod(np.transpose)
-    where = staticmethod(np.where)
     maximum = staticmethod(np.maximum)
     minimum = staticmethod(np.minimum)
     exp = staticmethod(np.exp)
@@ -30,6 +28,14 @@ class NumpyBackend:
     sin = staticmethod(np.sin)
     cos = staticmethod(np.cos)
     abs = staticmethod(np.abs)
+
+    def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
+        """Give ``value`` another shape."""
+        return np.reshape(value, tuple(shape))
+
+    def where(self, condition: Array, yes: Array, no: Array, /) -> Array:
+        """Choose by a Boolean array."""
+        return np.where(condition, yes, no)
 
     def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
         """Join arrays along an existing axis."""

@@ -31,9 +31,6 @@ class TorchBackend:
             )
         self.device = device
 
-    reshape = staticmethod(torch.reshape)
-    einsum = staticmethod(torch.einsum)
-    where = staticmethod(torch.where)
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
     sqrt = staticmethod(torch.sqrt)
@@ -53,6 +50,18 @@ class TorchBackend:
     def to_numpy(self, value: Array) -> NDArray[Any]:
         """Bring ``value`` back to host memory."""
         return value.detach().cpu().numpy()
+
+    def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
+        """Give ``value`` another shape."""
+        return torch.reshape(value, tuple(shape))
+
+    def where(self, condition: Array, yes: Array, no: Array, /) -> Array:
+        """Choose by a Boolean array."""
+        return torch.where(condition, yes, no)
+
+    def einsum(self, subscripts: str, *arrays: Array) -> Array:
+        """Sum products over repeated indices."""
+        return torch.einsum(subscripts, *arrays)
 
     def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
         """Join arrays along an existing axis."""
