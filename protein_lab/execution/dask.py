@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -147,8 +148,8 @@ class DaskExecutor:
             try:
                 place: Any = self.scheduler
                 if place is None:
-                    place = stack.enter_context(
-                        LocalCluster(
+                    with _interrupts_ignored():
+                        cluster = LocalCluster(
                             n_workers=min(self.workers, num_tasks),
                             threads_per_worker=1,
                             processes=True,
@@ -156,7 +157,7 @@ class DaskExecutor:
                             memory_limit=0,
                             silence_logs=logging.CRITICAL,
                         )
-                    )
+                    place = stack.enter_context(cluster)
                 client = stack.enter_context(Client(place, timeout=_CONNECT_SECONDS))
                 if self.scheduler is None:
                     client.register_plugin(_own_worker_plugin())
@@ -168,6 +169,23 @@ class DaskExecutor:
                     "Start the scheduler and its workers, or leave out --scheduler.",
                 ) from error
             yield client
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C from their first instruction.
+
+    A worker that is interrupted while it starts is restarted by its nanny, which then does not
+    end. Only the main thread can set signals; elsewhere nobody sends Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _own_worker_plugin() -> WorkerPlugin:

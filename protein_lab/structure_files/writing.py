@@ -200,7 +200,42 @@ def _categories(protein: Protein) -> dict[str, dict[str, Column]]:
             "mon_id": [name for names in entity_of for name in names],
         },
         "struct_asym": {"id": list(protein.chain_ids), "entity_id": entities},
+        "pdbx_poly_seq_scheme": _sequence_scheme(protein, entities, sequences),
         "atom_site": _atom_site(protein, entities),
+    }
+
+
+def _sequence_scheme(
+    protein: Protein, entities: list[int], sequences: list[tuple[str, ...]]
+) -> dict[str, Column]:
+    """Map label numbers to author numbers; programs such as mkdssp walk the chain by it."""
+    author = {
+        (int(c), int(n)): (str(a), code or ".")
+        for c, n, a, code in zip(
+            protein.chain_index,
+            protein.residue_index,
+            protein.author_number,
+            protein.insertion_code,
+            strict=True,
+        )
+    }
+    places = [(c, n + 1) for c, names in enumerate(sequences) for n in range(len(names))]
+    monomers = [sequences[c][n - 1] for c, n in places]
+    seen = [author.get(place) for place in places]
+    chains = [protein.chain_ids[c] for c, _ in places]
+    return {
+        "asym_id": chains,
+        "entity_id": [entities[c] for c, _ in places],
+        "seq_id": [n for _, n in places],
+        "mon_id": monomers,
+        "ndb_seq_num": [n for _, n in places],
+        "pdb_seq_num": [found[0] if found else "?" for found in seen],
+        "auth_seq_num": [found[0] if found else "?" for found in seen],
+        "pdb_mon_id": [m if f else "?" for m, f in zip(monomers, seen, strict=True)],
+        "auth_mon_id": [m if f else "?" for m, f in zip(monomers, seen, strict=True)],
+        "pdb_strand_id": chains,
+        "pdb_ins_code": [found[1] if found else "." for found in seen],
+        "hetero": ["n"] * len(places),
     }
 
 

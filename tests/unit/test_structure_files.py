@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from protein_lab.structure_files import (
     to_pdb,
     write_structure,
 )
+from protein_lab.training.corpus import CorpusChain
 
 CIF_COLUMNS = (
     "group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id",
@@ -316,3 +319,17 @@ def test_failed_save_keeps_the_old_file(
         protein.save(path)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(shutil.which("mkdssp") is None, reason="the program mkdssp is not installed")
+def test_mkdssp_reads_every_residue(tmp_path: Path, real_chains: list[CorpusChain]) -> None:
+    """A program that walks the chain by its sequence scheme finds all residues of our mmCIF."""
+    chain = real_chains[0]
+    path = tmp_path / "chain.cif"
+    Protein.from_backbone(chain.backbone, chain.sequence).save(path)
+    done = subprocess.run(
+        ["mkdssp", "--output-format", "dssp", str(path)], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("  #  RESIDUE"))
+    assert "".join(line[13] for line in lines[header + 1 :]) == chain.sequence
