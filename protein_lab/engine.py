@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from protein_lab import __version__
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.fold_library import FoldLibrary, Hit
+from protein_lab.design.fold_library import Hit
 from protein_lab.design.request import RESULTS_VERSION, DesignRequest, request_id
 from protein_lab.design.sampling import (
     Question,
@@ -28,17 +27,12 @@ from protein_lab.design.sampling import (
     sample_fields,
     uncertainty,
 )
-from protein_lab.design.selection import (
-    outcome,
-    rank_key,
-    refine_best,
-)
+from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
 from protein_lab.errors import InvalidRequestError, ProteinLabError
+from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
-from protein_lab.models.base import BaseNeuralOperator
-from protein_lab.models.weights import load_operator
 from protein_lab.protein import Protein
-from protein_lab.settings import Settings
+from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault, FloatArray
@@ -46,8 +40,8 @@ from protein_lab.validation import novelty_not_run, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
-NUM_HITS: Final = 8
-"""Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
+MAX_ATTEMPTS: Final = 4
+"""Folds that a design tries until a backbone passes the checks of its preset."""
 
 _EXPECTED_FAILURES: Final = (
     ProteinLabError,
@@ -57,72 +51,6 @@ _EXPECTED_FAILURES: Final = (
     np.linalg.LinAlgError,
 )
 """What one unlucky design can raise without the others being affected."""
-
-
-@dataclass(eq=False)
-class Runtime:
-    """What designing needs besides the request; open one and use it for many requests.
-
-    Attributes
-    ----------
-    operator : BaseNeuralOperator
-        With trained weights, on one backend.
-    library : FoldLibrary
-        Real folds that give the coarse curve.
-    corpus : Corpus
-        Real chains.
-    """
-
-    operator: BaseNeuralOperator[Any]
-    library: FoldLibrary
-    corpus: Corpus
-    _hits: dict[Blueprint, tuple[Hit, ...]] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def open(
-        cls,
-        operator: str | DesignRequest = "enhanced_deeponet",
-        backend: str | None = None,
-        settings: Settings | None = None,
-        exclude: Iterable[int] = (),
-    ) -> Runtime:
-        """Load weights, corpus and library.
-
-        Parameters
-        ----------
-        operator : str or DesignRequest
-            Name of the operator, or a request that names operator and backend.
-        backend : str, optional
-            Array backend; by default that of the request, or of the settings.
-        settings : Settings, optional
-            Where the assets are; by default as the environment says.
-        exclude : iterable of int
-            Chains of the corpus that must not be used as folds.
-
-        Raises
-        ------
-        WeightsError
-            When the weights are missing, damaged or of another card.
-        CorpusError
-            When the corpus is missing or damaged.
-        BackendError
-            When the backend is unknown or cannot be used here.
-        """
-        places = settings or Settings.from_environment()
-        name = operator if isinstance(operator, str) else operator.operator
-        asked = backend or ("auto" if isinstance(operator, str) else operator.backend)
-        chosen = places.backend if asked == "auto" else asked
-        loaded = load_operator(name, chosen, folder=places.weights)
-        corpus = Corpus.open(places.corpus)
-        return cls(loaded, FoldLibrary(corpus, exclude), corpus)
-
-    def hits(self, blueprint: Blueprint) -> tuple[Hit, ...]:
-        """Search the library, once for each blueprint."""
-        if blueprint not in self._hits:
-            if len(self._hits) >= 256:
-                self._hits.clear()
-            self._hits[blueprint] = tuple(self.library.search(blueprint, NUM_HITS))
-        return self._hits[blueprint]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,16 +100,6 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     return Plan(request, identity, question.blueprint, sources, tuple(faults))
 
 
-@contextmanager
-def one_thread(runtime: Runtime) -> Iterator[None]:
-    """Compute with one thread: sums in another order differ in their last bit."""
-    from threadpoolctl import threadpool_limits
-
-    runtime.operator.backend.set_num_threads(1)
-    with threadpool_limits(limits=1):
-        yield
-
-
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
@@ -203,7 +121,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.timings[stage] = now - self._last
+        self.timings[stage] = self.timings.get(stage, 0.0) + now - self._last
         self._last = now
 
     def total(self) -> dict[str, float]:
@@ -236,10 +154,19 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             blueprint = question.blueprint
             hits = runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
-            hit, curve = bend_fold(runtime.library, hits[first:] + hits[:first], blueprint, rng)
-            source = _source(hit, runtime.corpus)
-            clock.lap("fold")
-            return _make(request, index, runtime, question, hit, curve, rng, clock)
+            order = hits[first:] + hits[:first]
+            made = _attempt(request, runtime, question, order, rng, clock)
+            for following in range(1, min(MAX_ATTEMPTS, len(order))):
+                if made.candidate.is_sound:
+                    break
+                again = order[following:] + order[:following]
+                made = max(
+                    made,
+                    _attempt(request, runtime, question, again, rng, clock),
+                    key=lambda item: item.candidate.rank,
+                )
+            source = _source(made.hit, runtime.corpus)
+            return _measure(request, index, runtime, question, made, clock)
     except _EXPECTED_FAILURES as error:
         return Design(
             index=index,
@@ -252,29 +179,55 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
         )
 
 
-def _make(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """A backbone made from one fold."""
+
+    hit: Hit
+    drawn: FlowSample
+    candidate: Candidate
+
+
+def _attempt(
+    request: DesignRequest,
+    runtime: Runtime,
+    question: Question,
+    hits: Sequence[Hit],
+    rng: np.random.Generator,
+    clock: _Clock,
+) -> _Attempt:
+    """Bend a fold, sample fields around it and refine them."""
+    hit, curve = bend_fold(runtime.library, hits, question.blueprint, rng)
+    complete = complete_pairs(question.blueprint, hit, runtime.corpus)
+    clock.lap("fold")
+    drawn = sample_fields(request, runtime.operator, complete, curve, rng)
+    clock.lap("sample")
+
+    def is_sound(backbone: FloatArray) -> bool:
+        checks = validate(Protein.from_backbone(backbone), request.preset)
+        return all(check.verdict != "fail" for check in checks)
+
+    best = refine_best(drawn, question.blueprint, complete, is_sound)
+    clock.lap("refine")
+    return _Attempt(hit, drawn, best)
+
+
+def _measure(
     request: DesignRequest,
     index: int,
     runtime: Runtime,
     question: Question,
-    hit: Hit,
-    curve: FloatArray,
-    rng: np.random.Generator,
+    made: _Attempt,
     clock: _Clock,
 ) -> Design:
-    """Sample, refine, measure and validate one design."""
-    complete = complete_pairs(question.blueprint, hit, runtime.corpus)
-    drawn = sample_fields(request, runtime.operator, complete, curve, rng)
-    clock.lap("sample")
-    best = refine_best(drawn, question.blueprint, complete)
-    clock.lap("refine")
-    spread = uncertainty(drawn)
+    """Measure and validate one design."""
+    best, spread = made.candidate, uncertainty(made.drawn)
     protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
     checks = (*validate(protein, request.preset), novelty_not_run())
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
     metrics = best.metrics | {"mean_uncertainty": float(spread.mean())}
-    if hit.chain_index >= 0:
-        chain = runtime.corpus.chain(hit.chain_index)
+    if made.hit.chain_index >= 0:
+        chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
         metrics["tm_to_source"] = found.tm_a
     clock.lap("measure")
@@ -283,7 +236,7 @@ def _make(
         backbone=best.backbone,
         uncertainty=spread,
         blueprint=question.blueprint,
-        source=_source(hit, runtime.corpus),
+        source=_source(made.hit, runtime.corpus),
         measurements=measurements,
         checks=checks,
         metrics=metrics,

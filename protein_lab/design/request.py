@@ -18,7 +18,7 @@ from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults,
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
-RESULTS_VERSION: Final = 1
+RESULTS_VERSION: Final = 2
 """Raised whenever the same request would get another answer; part of every request id."""
 
 AnyConstraint = SecondaryStructure | Pairing

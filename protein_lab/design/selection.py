@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +29,7 @@ from protein_lab.metrics import (
 from protein_lab.typing import Check, FloatArray, Measurement
 
 NUM_REFINED: Final = 2
-"""Samples of a design that are refined; the better result is kept."""
+"""Samples of a design that are refined; the better result is kept. More only if none is sound."""
 
 _CA_CA_OK = 0.2
 _LOOSE = 1.15
@@ -143,15 +143,26 @@ def rank_key(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A refined sample with its figures, and those of its raw field."""
+    """A refined sample with its figures, those of its raw field, and whether it may be shown."""
 
     backbone: FloatArray
     metrics: dict[str, float]
     field_metrics: dict[str, float]
+    is_sound: bool
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Order of candidates, higher is better: no score makes up for broken geometry."""
+        return (self.is_sound, self.metrics["score"])
 
 
-def refine_best(drawn: FlowSample, asked: Blueprint, complete: Blueprint) -> Candidate:
-    """Refine the most promising samples and keep the best result.
+def refine_best(
+    drawn: FlowSample,
+    asked: Blueprint,
+    complete: Blueprint,
+    is_sound: Callable[[FloatArray], bool],
+) -> Candidate:
+    """Refine the most promising samples, and the others while none is sound; keep the best.
 
     Parameters
     ----------
@@ -161,16 +172,21 @@ def refine_best(drawn: FlowSample, asked: Blueprint, complete: Blueprint) -> Can
         What counts.
     complete : Blueprint
         The same with all pairs that the refinement shall build.
+    is_sound : callable
+        Whether a backbone passes the checks that every design has to pass.
     """
     raw = [field_metrics(sample, asked) for sample in drawn.field]
     order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
     candidates: list[Candidate] = []
-    for number in order[:NUM_REFINED]:
+    for tried, number in enumerate(order):
+        if tried >= NUM_REFINED and any(candidate.is_sound for candidate in candidates):
+            break
         refined = refine(drawn.field[number], complete, drawn.sigma[number])
         metrics = backbone_metrics(refined.backbone, asked)
         metrics["moved_rmsd"] = refined.moved_rmsd
-        candidates.append(Candidate(refined.backbone, metrics, raw[number]))
-    return max(candidates, key=lambda candidate: candidate.metrics["score"])
+        sound = is_sound(refined.backbone)
+        candidates.append(Candidate(refined.backbone, metrics, raw[number], sound))
+    return max(candidates, key=lambda candidate: candidate.rank)
 
 
 def outcome(losses: Sequence[AbstractSet[str]], wanted: int) -> str:

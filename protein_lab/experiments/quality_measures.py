@@ -20,7 +20,7 @@ from protein_lab.design.blueprint import MIN_HELIX, MIN_STRAND, Blueprint, bluep
 from protein_lab.design.fold_library import Hit
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.design.request import DesignRequest
-from protein_lab.engine import Runtime, design_one, one_thread
+from protein_lab.engine import design_one
 from protein_lab.geometry import backbone_from_internal, radius_of_gyration
 from protein_lab.metrics import (
     TmAlignment,
@@ -32,6 +32,7 @@ from protein_lab.metrics import (
 )
 from protein_lab.metrics.adherence import segments
 from protein_lab.protein import Protein
+from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design
 from protein_lab.training.corpus import Corpus, CorpusChain
 from protein_lab.typing import FloatArray

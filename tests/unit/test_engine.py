@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
 from protein_lab.flow import FlowSample
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import save_weights
+from protein_lab.runtime import NUM_HITS
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Check
@@ -118,6 +120,29 @@ def test_a_design_that_fails_stays_with_its_reason(
     assert "no backbone (1)" in answer.outcome
 
 
+def test_unsound_backbones_are_replaced_while_there_are_others(
+    runtime: engine.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples and folds are tried until a backbone passes its checks, and no longer."""
+    real, calls = engine.validate, list[bool]()
+
+    def refuse_first(*arguments: Any) -> tuple[Check, ...]:
+        checks = tuple(real(*arguments))
+        calls.append(len(calls) < 3)
+        return tuple(_failed(check) for check in checks) if calls[-1] else checks
+
+    def _failed(check: Check) -> Check:
+        return msgspec.structs.replace(check, verdict="fail")
+
+    monkeypatch.setattr(engine, "validate", refuse_first)
+    made = engine.design_one(REQUEST, 0, runtime)
+    assert made.failed is None
+    # Two samples of the first fold and one of the second are refused; its other one is the last
+    # that is made, and the design itself is validated once more.
+    assert calls == [True, True, True, False, False]
+    assert "fail" not in {check.verdict for check in made.checks}
+
+
 def test_requests_with_faults_are_refused_before_anything_is_computed(
     runtime: engine.Runtime,
 ) -> None:
@@ -127,7 +152,7 @@ def test_requests_with_faults_are_refused_before_anything_is_computed(
     found = engine.plan(REQUEST, runtime)
     assert found.blueprint is not None
     assert found.blueprint.secondary_structure == HAIRPIN
-    assert len(found.sources) == engine.NUM_HITS
+    assert len(found.sources) == NUM_HITS
     assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
 
 
