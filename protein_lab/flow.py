@@ -107,19 +107,31 @@ def collate(
         frame[row, :length] = parallel_transport_frames(chain.axis_curve, angle)
         states[row, :length] = chain.secondary_structure
         pairing[row, :length, :length] = chain.pairing
-        # residues are cells of one residue each: the quadrature of a function sampled at centers
-        weight[row, :length] = chain.mask
-    separation = separation_features(np.arange(size, dtype=np.float64), num_scales)
+        # samples are the centers of cells: the midpoint rule, with weights in residues
+        weight[row, :length] = chain.mask * chain.spacing
+    separation = _separations(size, [chain.spacing for chain in chains], num_scales)
     to_backend = backend.asarray
     return ChainInputs(
         curve=to_backend(curve),
         frame=to_backend(frame),
         secondary_structure=to_backend(states),
         pairing=to_backend(pairing),
-        separation=to_backend(np.broadcast_to(separation, (count, *separation.shape))),
+        separation=to_backend(separation),
         weight=to_backend(weight),
         curve_error=to_backend(np.asarray(curve_error)),
+        coordinate=to_backend(
+            np.outer([chain.spacing for chain in chains], np.arange(size) + 0.5)
+        ),
     )
+
+
+def _separations(size: int, spacings: Sequence[float], num_scales: int) -> NDArray[np.float32]:
+    """Embed the separations of all pairs of points, for each chain by its own spacing."""
+    points = np.arange(size, dtype=np.float64)
+    if len(set(spacings)) == 1:
+        one = separation_features(points * spacings[0], num_scales)
+        return np.broadcast_to(one, (len(spacings), *one.shape))
+    return np.stack([separation_features(points * spacing, num_scales) for spacing in spacings])
 
 
 def time_schedule(steps: int) -> NDArray[np.float64]:

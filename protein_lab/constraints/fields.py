@@ -26,7 +26,7 @@ PAIRING_CHANNELS: Final = ("parallel", "antiparallel", "crossing")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditions:
-    """Inputs of a neural operator for one chain, sampled once a residue.
+    """Inputs of a neural operator for one chain, sampled at evenly spaced points along it.
 
     Attributes
     ----------
@@ -39,12 +39,15 @@ class Conditions:
         (:data:`PAIRING_CHANNELS`), 0 elsewhere.
     mask : ndarray, shape=(residue,), dtype=float32
         1 for residues of the chain, 0 for padding.
+    spacing : float
+        Residues between two samples; 1 where every residue is a sample.
     """
 
     axis_curve: FloatArray
     secondary_structure: FloatArray
     pairing: FloatArray
     mask: FloatArray
+    spacing: float = 1.0
 
     @property
     def length(self) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
+from protein_lab.models.parameters import OperatorConfig
 
-ConfigType = TypeVar("ConfigType", bound=msgspec.Struct)
+ConfigType = TypeVar("ConfigType", bound=OperatorConfig)
 
 
 class ChainInputs(NamedTuple):
@@ -38,6 +38,9 @@ class ChainInputs(NamedTuple):
         Quadrature weights in residues; zero where padded.
     curve_error : Array, shape=(batch,)
         How far the curve may be from the true axis, angstrom.
+    coordinate : Array, shape=(batch, point)
+        Place sigma of every point, residues from the start of the chain; the first residue is
+        the cell from 0 to 1, with its center at 0.5.
     """
 
     curve: Array
@@ -47,6 +50,7 @@ class ChainInputs(NamedTuple):
     separation: Array
     weight: Array
     curve_error: Array
+    coordinate: Array
 
 
 class Encoded(NamedTuple):
@@ -80,7 +84,7 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
 
     Parameters
     ----------
-    config : msgspec.Struct
+    config : OperatorConfig
         Sizes of the operator.
     params : dict of str to array
         Flat parameters on ``backend``; see :mod:`protein_lab.models.weights`.
@@ -89,6 +93,8 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
         SHA-256 of the weights file, empty for weights that come from no file.
     card : dict
         How the weights were trained and what they measure.
+    points_per_residue : int
+        Sampling of the functions that the operator is given; see :meth:`resampled`.
     """
 
     name: str
@@ -101,12 +107,33 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
         *,
         digest: str = "",
         card: dict[str, Any] | None = None,
+        points_per_residue: int = 1,
     ) -> None:
         self.config = config
         self.params = params
         self.backend = backend
         self.digest = digest
         self.card = card or {}
+        self.points_per_residue = points_per_residue
+
+    def resampled(self, points_per_residue: int) -> Self:
+        """Return the same operator for functions sampled with so many points a residue.
+
+        The parameters stay as they are: only offsets along the chain, which are lengths in
+        residues, become other numbers of points.
+        """
+        return type(self)(
+            self.config,
+            self.params,
+            self.backend,
+            digest=self.digest,
+            card=self.card,
+            points_per_residue=points_per_residue,
+        )
+
+    def in_points(self, offsets: Sequence[int]) -> tuple[int, ...]:
+        """Convert offsets along the chain from residues to sample points."""
+        return tuple(offset * self.points_per_residue for offset in offsets)
 
     @classmethod
     @abstractmethod
@@ -138,25 +165,85 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
         encoded : Encoded
         """
 
+    def _maker(self) -> Callable[[Parameters], Self]:
+        """Return a function of parameters that makes an operator like this one."""
+        kind, config, backend, points = (
+            type(self), self.config, self.backend, self.points_per_residue,
+        )  # fmt: skip
+        return lambda params: kind(config, params, backend, points_per_residue=points)
+
+    def preconditioning(self, time: Array, curve_error: Array) -> tuple[Array, Array, Array]:
+        """Factors for the input, the skip path and the output at flow time ``time``.
+
+        With data of standard deviation s around the curve and noise of standard deviation p, the
+        network sees unit variance and has to predict unit variance at every time (Karras et al.,
+        NeurIPS 2022, here for a straight flow path).
+
+        Parameters
+        ----------
+        time, curve_error : Array, shape=(batch,)
+
+        Returns
+        -------
+        tuple of Array, each of shape=(batch,)
+        """
+        config = self.config
+        data = config.data_scale**2 + curve_error * curve_error
+        noise = (1.0 - time) * (1.0 - time) * config.prior_scale**2
+        total = time * time * data + noise
+        scale_in = 1.0 / self.backend.sqrt(total)
+        remaining = self.backend.maximum(1.0 - time, 0.01)
+        scale_out = self.backend.sqrt(data) * config.prior_scale * remaining * scale_in
+        return scale_in, time * data / total, scale_out
+
+    def center(self, inputs: ChainInputs) -> Array:
+        """Place that every point of the field is near, shape (batch, point, atom or 1, 3)."""
+        return inputs.curve[:, :, None, :]
+
+    def assemble(
+        self, field: Array, time: Array, inputs: ChainInputs, update: Array, relative: Array
+    ) -> FieldPrediction:
+        """Make the prediction from what the network gives at unit scale.
+
+        Parameters
+        ----------
+        field : Array, shape=(batch, point, 3, 3)
+            Noisy N, CA, C at ``time``, angstrom.
+        time : Array, shape=(batch,)
+        inputs : ChainInputs
+        update : Array, shape=(batch, point, 3, 3)
+            Of unit variance, in global coordinates.
+        relative : Array, shape=(batch, point)
+            Logarithm of the standard deviation relative to the scale of the output.
+        """
+        _, skip, scale_out = self.preconditioning(time, inputs.curve_error)
+        center = self.center(inputs)
+        mean = (
+            center
+            + (field - center) * skip[:, None, None, None]
+            + update * scale_out[:, None, None, None]
+        )
+        return FieldPrediction(mean, relative + self.backend.log(scale_out)[:, None])
+
     @cached_property
     def predict(self) -> Callable[[Array, Array, Encoded], FieldPrediction]:
         """:meth:`forward_with_uncertainty`, compiled where the backend can."""
-        kind, config, backend = type(self), self.config, self.backend
+        make = self._maker()
 
         def run(params: Parameters, field: Array, time: Array, encoded: Encoded) -> FieldPrediction:
-            return kind(config, params, backend).forward_with_uncertainty(field, time, encoded)
+            return make(params).forward_with_uncertainty(field, time, encoded)
 
-        return partial(backend.compile(run), self.params)
+        return partial(self.backend.compile(run), self.params)
 
     @cached_property
     def encode(self) -> Callable[[ChainInputs], Encoded]:
         """:meth:`encode_constraints`, compiled where the backend can."""
-        kind, config, backend = type(self), self.config, self.backend
+        make = self._maker()
 
         def run(params: Parameters, inputs: ChainInputs) -> Encoded:
-            return kind(config, params, backend).encode_constraints(inputs)
+            return make(params).encode_constraints(inputs)
 
-        return partial(backend.compile(run), self.params)
+        return partial(self.backend.compile(run), self.params)
 
     def forward(self, field: Array, time: Array, encoded: Encoded) -> Array:
         """Predict the clean field, shape (batch, point, 3, 3), angstrom."""

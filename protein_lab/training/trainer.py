@@ -220,7 +220,7 @@ class Trainer:
         noisy = start * (1.0 - blend) + target * blend
         encoded = operator.encode_constraints(inputs)
         predicted = operator.forward_with_uncertainty(noisy, time_, encoded)
-        _, _, scale_out = operator.preconditioning(time_, inputs.curve_error)  # type: ignore[attr-defined]
+        _, _, scale_out = operator.preconditioning(time_, inputs.curve_error)
         return flow_losses(self.backend, predicted, target, encoded.mask, scale_out)
 
     def _to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
