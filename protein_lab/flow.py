@@ -119,9 +119,7 @@ def collate(
         separation=to_backend(separation),
         weight=to_backend(weight),
         curve_error=to_backend(np.asarray(curve_error)),
-        coordinate=to_backend(
-            np.outer([chain.spacing for chain in chains], np.arange(size) + 0.5)
-        ),
+        coordinate=to_backend(np.outer([chain.spacing for chain in chains], np.arange(size) + 0.5)),
     )
 
 

@@ -108,7 +108,9 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             make.dense(f"{block}.local.out", width, width, gain=0.2)
             for part in ("query", "key", "value"):
                 make.dense(f"{block}.attention.{part}", width, width)
-            make.dense(f"{block}.attention.out", width + config.heads * (components + 3), width, gain=0.2)
+            make.dense(
+                f"{block}.attention.out", width + config.heads * (components + 3), width, gain=0.2
+            )
             make.dense(f"{block}.mlp.in", width, 2 * width)
             make.dense(f"{block}.mlp.out", 2 * width, width, gain=0.2)
         make.norm("trunk.norm", width)
