@@ -53,6 +53,10 @@ class Backend(Protocol):
         """Bring ``value`` back to host memory."""
         ...
 
+    def like(self, value: NDArray[Any], reference: Array, /) -> Array:
+        """Bring constants to the device and precision of ``reference``."""
+        ...
+
     def concat(self, arrays: Sequence[Array], axis: int = -1) -> Array:
         """Join arrays along an existing axis."""
         ...
@@ -87,6 +91,18 @@ class Backend(Protocol):
 
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
         """Add zeros before and after along one axis."""
+        ...
+
+    def rfft(self, value: Array, size: int, /) -> tuple[Array, Array]:
+        """Discrete Fourier transform of real values along axis 1, divided by ``size``.
+
+        The values are padded with zeros to ``size``. Real and imaginary part come as two real
+        arrays with ``size // 2 + 1`` frequencies on axis 1, in float32 or wider.
+        """
+        ...
+
+    def irfft(self, real: Array, imaginary: Array, size: int, /) -> Array:
+        """Undo :meth:`rfft`: ``size`` real values on axis 1."""
         ...
 
     def where(self, condition: Array, yes: Array, no: Array, /) -> Array:

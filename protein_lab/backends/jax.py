@@ -50,6 +50,20 @@ class JaxBackend:
         """Bring ``value`` back to host memory."""
         return np.asarray(value)
 
+    def like(self, value: NDArray[Any], reference: Array) -> Array:
+        """Bring constants to the precision of ``reference``."""
+        return jnp.asarray(value, dtype=reference.dtype)
+
+    def rfft(self, value: Array, size: int) -> tuple[Array, Array]:
+        """Transform real values along axis 1, divided by ``size``."""
+        wide = jnp.promote_types(value.dtype, jnp.float32)
+        spectrum = jnp.fft.rfft(value.astype(wide), size, axis=1, norm="forward")
+        return spectrum.real, spectrum.imag
+
+    def irfft(self, real: Array, imaginary: Array, size: int) -> Array:
+        """Undo :meth:`rfft`."""
+        return jnp.fft.irfft(jax.lax.complex(real, imaginary), size, axis=1, norm="forward")
+
     def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
         """Give ``value`` another shape."""
         return jnp.reshape(value, tuple(shape))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protein_lab.backends.base import Array, Optimizer, Parameters
 from protein_lab.errors import BackendError
@@ -28,6 +29,19 @@ class NumpyBackend:
     sin = staticmethod(np.sin)
     cos = staticmethod(np.cos)
     abs = staticmethod(np.abs)
+
+    def like(self, value: NDArray[Any], reference: Array) -> Array:
+        """Bring constants to the precision of ``reference``."""
+        return np.asarray(value, dtype=reference.dtype)
+
+    def rfft(self, value: Array, size: int) -> tuple[Array, Array]:
+        """Transform real values along axis 1, divided by ``size``."""
+        spectrum = np.fft.rfft(value, size, axis=1, norm="forward")
+        return spectrum.real, spectrum.imag
+
+    def irfft(self, real: Array, imaginary: Array, size: int) -> Array:
+        """Undo :meth:`rfft`."""
+        return np.fft.irfft(real + 1j * imaginary, size, axis=1, norm="forward")
 
     def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
         """Give ``value`` another shape."""

@@ -51,6 +51,25 @@ class TorchBackend:
         """Bring ``value`` back to host memory."""
         return value.detach().cpu().numpy()
 
+    def like(self, value: NDArray[Any], reference: Array) -> Array:
+        """Bring constants to the device and precision of ``reference``."""
+        return torch.tensor(value, dtype=reference.dtype, device=reference.device)
+
+    def rfft(self, value: Array, size: int) -> tuple[Array, Array]:
+        """Transform real values along axis 1, divided by ``size``."""
+        # half precision transforms need sizes that are powers of two, and lose the low modes
+        with torch.autocast(value.device.type, enabled=False):
+            wide = value.to(torch.promote_types(value.dtype, torch.float32))
+            spectrum = torch.fft.rfft(wide, size, dim=1, norm="forward")
+            return spectrum.real, spectrum.imag
+
+    def irfft(self, real: Array, imaginary: Array, size: int) -> Array:
+        """Undo :meth:`rfft`."""
+        with torch.autocast(real.device.type, enabled=False):
+            wide = torch.promote_types(real.dtype, torch.float32)
+            spectrum = torch.complex(real.to(wide), imaginary.to(wide))
+            return torch.fft.irfft(spectrum, size, dim=1, norm="forward")
+
     def reshape(self, value: Array, shape: Sequence[int], /) -> Array:
         """Give ``value`` another shape."""
         return torch.reshape(value, tuple(shape))

@@ -44,6 +44,8 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
         Width, attention heads, width of pair features, number of trunk functions.
     dilations : tuple of int
         One block per entry; spacing of its local kernel's taps, residues.
+    pair_values : bool
+        Whether attention averages pair features beside those of points.
     atoms : int
         Points of the field at every sample of the chain.
     spacing : float
@@ -58,6 +60,7 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
     pair_channels: int = 32
     basis: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
+    pair_values: bool = False
     atoms: int = 3
     spacing: float = 1.0
     curve_reach: tuple[float, float] = (3.0, 24.0)
@@ -108,9 +111,8 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             make.dense(f"{block}.local.out", width, width, gain=0.2)
             for part in ("query", "key", "value"):
                 make.dense(f"{block}.attention.{part}", width, width)
-            make.dense(
-                f"{block}.attention.out", width + config.heads * (components + 3), width, gain=0.2
-            )
+            gathered = components + 3 + (pair if config.pair_values else 0)
+            make.dense(f"{block}.attention.out", width + config.heads * gathered, width, gain=0.2)
             make.dense(f"{block}.mlp.in", width, 2 * width)
             make.dense(f"{block}.mlp.out", 2 * width, width, gain=0.2)
         make.norm("trunk.norm", width)
@@ -215,9 +217,9 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
         atoms = self.config.atoms
         points = xp.concat([xp.reshape(field, (batch, size, 3 * atoms)), inputs.curve])
         hidden = node * encoded.mask[:, :, None]
-        biases = self._attention_biases(pair)
-        for index, dilation in enumerate(self.config.dilations):
-            hidden = self._block(hidden, index, dilation, scalars, encoded, biases[index], points)
+        seen = pair if self.config.pair_values else None
+        for index, bias in enumerate(self._attention_biases(pair)):
+            hidden = self._block(hidden, index, scalars, encoded, (bias, seen), points)
         trunk = adaptive_basis(xp, params, "trunk", hidden)
         branch = branch_coefficients(
             xp, params, "branch", hidden, inputs.weight, scalars,
@@ -232,10 +234,9 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
         self,
         hidden: Array,
         index: int,
-        dilation: int,
         scalars: Array,
         encoded: Encoded,
-        bias: Array,
+        kernel: tuple[Array, Array | None],
         points: Array,
     ) -> Array:
         """Local kernel, geometric attention and pointwise map, each added to its input."""
@@ -244,6 +245,7 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
         film = dense(xp, params, f"{name}.film", scalars)[:, None, :]
         value = normalize(xp, params, f"{name}.local.norm", hidden)
         value = (value * (1.0 + film[..., :width]) + film[..., width:]) * encoded.mask[..., None]
+        dilation, (bias, pair) = self.config.dilations[index], kernel
         offsets = self.in_points([dilation * k for k in KERNEL_OFFSETS])
         value = xp.silu(local_kernel(xp, params, f"{name}.local.kernel", value, offsets))
         hidden = hidden + dense(xp, params, f"{name}.local.out", value)
@@ -252,7 +254,7 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             xp, params, f"{name}.attention", value,
             bias=bias, log_weight=encoded.log_weight, points=points,
             origin=encoded.inputs.curve, frame=encoded.inputs.frame,
-            num_heads=self.config.heads,
+            num_heads=self.config.heads, pair=pair,
         )  # fmt: skip
         value = normalize(xp, params, f"{name}.mlp.norm", hidden)
         value = xp.silu(dense(xp, params, f"{name}.mlp.in", value))

@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from protein_lab.backends import get_backend
 from protein_lab.errors import WeightsError
 from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.models.curve_deeponet import CurveDeepONet, CurveDeepONetConfig
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
+from protein_lab.models.fno import FNOConfig, ProteinFNO
 from protein_lab.settings import Settings
 
 OPERATORS: dict[str, tuple[type[BaseNeuralOperator[Any]], type[msgspec.Struct]]] = {
     EnhancedProteinDeepONet.name: (EnhancedProteinDeepONet, EnhancedDeepONetConfig),
+    CurveDeepONet.name: (CurveDeepONet, CurveDeepONetConfig),
+    ProteinFNO.name: (ProteinFNO, FNOConfig),
 }
 MAX_BYTES = 1 << 30
 

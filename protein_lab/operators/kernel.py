@@ -61,6 +61,7 @@ def quadrature_attention(
     origin: Array,
     frame: Array,
     num_heads: int,
+    pair: Array | None = None,
 ) -> Array:
     """Softmax attention as a ratio of two integrals, with values that carry coordinates.
 
@@ -81,6 +82,8 @@ def quadrature_attention(
     frame : Array, shape=(batch, point, 3, 3)
         Rows are the axes of the frame.
     num_heads : int
+    pair : Array, shape=(batch, point, point, feature), optional
+        Features of pairs that every head averages too.
 
     Returns
     -------
@@ -106,4 +109,8 @@ def quadrature_attention(
     local = backend.reshape(
         backend.einsum("bnij,bnaj->bnai", frame, mean), (batch, size, num_heads * count * 3)
     )
-    return dense(backend, params, f"{name}.out", backend.concat([mixed, local * 0.1]))
+    gathered = [mixed, local * 0.1]
+    if pair is not None:
+        seen = backend.einsum("bhij,bijc->bihc", weights, pair)
+        gathered.append(backend.reshape(seen, (batch, size, num_heads * pair.shape[-1])))
+    return dense(backend, params, f"{name}.out", backend.concat(gathered))

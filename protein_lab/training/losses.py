@@ -19,6 +19,7 @@ def flow_losses(
     target: Array,
     mask: Array,
     scale_out: Array,
+    contact_distance: float = CONTACT_DISTANCE,
 ) -> tuple[Array, dict[str, Array]]:
     """Total loss and its parts.
 
@@ -31,12 +32,15 @@ def flow_losses(
     ----------
     backend : Backend
     predicted : FieldPrediction
-    target : Array, shape=(batch, point, 3, 3)
+    target : Array, shape=(batch, point, atom, 3)
         Clean field, angstrom.
     mask : Array, shape=(batch, point)
         One where there is a residue.
     scale_out : Array, shape=(batch,)
         Size of the error that is left at each chain's flow time, angstrom.
+    contact_distance : float
+        Distance from the first atom of a residue to the last of another up to which residues
+        count as close, angstrom.
 
     Returns
     -------
@@ -47,11 +51,11 @@ def flow_losses(
     inverse = 1.0 / scale_out
     count = xp.sum(mask, axis=(0, 1))
     difference = (predicted.mean - target) * inverse[:, None, None, None]
-    squared = xp.sum(difference * difference, axis=(2, 3)) * (1.0 / 9.0)
+    squared = xp.sum(difference * difference, axis=(2, 3)) * (1.0 / (3 * target.shape[2]))
     parts = {
         "field": xp.sum(squared * mask, axis=(0, 1)) / count,
         "bonds": _bond_loss(xp, difference, mask) / count,
-        "contacts": _contact_loss(xp, predicted.mean, target, mask, inverse),
+        "contacts": _contact_loss(xp, predicted.mean, target, mask, inverse, contact_distance),
     }
     # log_sigma is in angstrom; relative to the scale it is of order one
     relative = predicted.log_sigma + xp.log(inverse)[:, None]
@@ -68,22 +72,28 @@ def flow_losses(
 
 def _bond_loss(backend: Backend, difference: Array, mask: Array) -> Array:
     """Squared errors of the vectors between consecutive atoms, summed over residues."""
-    batch, size = mask.shape
-    chain = backend.reshape(difference, (batch, size * 3, 3))
+    batch, size, atoms = difference.shape[:3]
+    chain = backend.reshape(difference, (batch, size * atoms, 3))
     steps = chain[:, 1:] - chain[:, :-1]
-    atom_mask = backend.reshape(backend.stack([mask, mask, mask]), (batch, size * 3))
+    atom_mask = backend.reshape(backend.stack([mask] * atoms), (batch, size * atoms))
     both = atom_mask[:, 1:] * atom_mask[:, :-1]
-    return backend.sum(backend.sum(steps * steps, axis=2) * both, axis=(0, 1)) * (1.0 / 9.0)
+    total = backend.sum(backend.sum(steps * steps, axis=2) * both, axis=(0, 1))
+    return total * (1.0 / (3 * atoms))
 
 
 def _contact_loss(
-    backend: Backend, mean: Array, target: Array, mask: Array, inverse: Array
+    backend: Backend,
+    mean: Array,
+    target: Array,
+    mask: Array,
+    inverse: Array,
+    contact_distance: float,
 ) -> Array:
     """Squared errors of carbon-nitrogen distances between residues close in the target."""
-    true = pair_distance(backend, target[:, :, 0], target[:, :, 2])
-    drawn = pair_distance(backend, mean[:, :, 0], mean[:, :, 2])
+    true = pair_distance(backend, target[:, :, 0], target[:, :, -1])
+    drawn = pair_distance(backend, mean[:, :, 0], mean[:, :, -1])
     both = mask[:, :, None] * mask[:, None, :]
-    near = backend.where(true < CONTACT_DISTANCE, both, both * 0.0)
+    near = backend.where(true < contact_distance, both, both * 0.0)
     error = (drawn - true) * inverse[:, None, None]
     # far-off contacts at early times must not drown the rest
     bounded = error * error / (1.0 + 0.1 * error * error)

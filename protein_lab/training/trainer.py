@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_lab.backends import Array, Backend, get_backend
-from protein_lab.backends.base import Parameters
+from protein_lab.backends import Backend, get_backend
 from protein_lab.errors import ProteinLabError
-from protein_lab.flow import collate
-from protein_lab.models.base import ChainInputs
 from protein_lab.models.weights import OPERATORS, save_weights, write_atomically
-from protein_lab.training.batches import BatchOptions, BatchSource, TrainingChain
+from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
-from protein_lab.training.losses import flow_losses
+from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.csv"
@@ -42,6 +39,8 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Decay of the exponential moving average of the weights, which is what is used.
     clip : float
         Largest norm of the gradient.
+    batches : BatchOptions, optional
+        How batches are made; by default as fits the operator.
     """
 
     learning_rate: float = 1e-3
@@ -52,7 +51,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
     average: float = 0.999
     clip: float = 1.0
     seed: int = 0
-    batches: BatchOptions = BatchOptions()
+    batches: BatchOptions | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +63,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
     loss: float
     held_out: float
-    field: float
-    bonds: float
-    contacts: float
-    sigma: float
+    parts: dict[str, float]
 
 
 class Trainer:
@@ -127,16 +123,18 @@ class Trainer:
         self.average = {n: self.backend.asarray(v) for n, v in average.items()}
         self.optimizer = self.backend.optimizer(self.params, self.options.weight_decay)
         self.optimizer.restore(_part(stored, "optimizer/"))
-        self.source = self._source("train", self.options.seed)
-        self._differentiate = self.backend.value_and_grad(self._loss)
-        self._held_out: list[tuple[Array, ...]] | None = None
+        self.task = self._task("train", self.options.seed)
+        self._differentiate = self.backend.value_and_grad(self.task.loss)
+        self._held_out = self._task("calibration", _CALIBRATION_SEED)
 
-    def _source(self, split: str, seed: int) -> BatchSource:
-        config = self.config
-        return BatchSource(
-            self.corpus, split, self.options.batches, seed,
-            config.prior_scale, config.prior_correlation,
-        )  # fmt: skip
+    def _task(self, split: str, seed: int) -> Task:
+        make = TASKS.get(self.kind.name, FieldTask)
+        return make(self.kind, self.config, self.backend, self.corpus, split, self.batches, seed)
+
+    @property
+    def batches(self) -> BatchOptions:
+        """How batches are made: as asked, else as fits the operator."""
+        return self.options.batches or BATCHES.get(self.kind.name, BatchOptions())
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of a step: a function of the step alone, so that resuming is exact."""
@@ -189,7 +187,7 @@ class Trainer:
 
     def advance(self) -> tuple[float, dict[str, float]]:
         """Make one step; returns the loss and its parts."""
-        batch = self._to_backend(self.source.batch(self.step))
+        batch = self.task.batch(self.step, self.params)
         loss, parts, gradients = self._differentiate(self.params, *batch)
         xp = self.backend
         norm = float(sum(float((g * g).sum()) for g in gradients.values())) ** 0.5
@@ -206,46 +204,12 @@ class Trainer:
         self.step += 1
         return value, {name: float(part) for name, part in parts.items()}
 
-    def _loss(
-        self,
-        params: Parameters,
-        inputs: ChainInputs,
-        target: Array,
-        noise: Array,
-        time_: Array,
-    ) -> tuple[Array, dict[str, Array]]:
-        operator = self.kind(self.config, params, self.backend)
-        start = inputs.curve[:, :, None, :] + noise
-        blend = time_[:, None, None, None]
-        noisy = start * (1.0 - blend) + target * blend
-        encoded = operator.encode_constraints(inputs)
-        predicted = operator.forward_with_uncertainty(noisy, time_, encoded)
-        _, _, scale_out = operator.preconditioning(time_, inputs.curve_error)
-        return flow_losses(self.backend, predicted, target, encoded.mask, scale_out)
-
-    def _to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
-        size = max(len(chain.target) for chain in chains)
-        inputs = collate(
-            self.backend,
-            [chain.conditions for chain in chains],
-            [chain.curve_error for chain in chains],
-            [chain.angle for chain in chains],
-            self.config.separation_scales,
-        )
-        target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
-        noise = np.zeros_like(target)
-        for row, chain in enumerate(chains):
-            target[row, : len(chain.target)] = chain.target
-            noise[row, : len(chain.noise)] = chain.noise
-        times = np.array([chain.time for chain in chains])
-        return (inputs, *(self.backend.asarray(value) for value in (target, noise, times)))
-
     def held_out_loss(self, num_batches: int = 4) -> float:
         """Loss of the averaged weights on fixed batches of the calibration split."""
-        if self._held_out is None:
-            source = self._source("calibration", _CALIBRATION_SEED)
-            self._held_out = [self._to_backend(source.batch(k)) for k in range(num_batches)]
-        losses = [float(self._loss(self.average, *batch)[0]) for batch in self._held_out]
+        losses = [
+            float(self.task.loss(self.average, *self._held_out.batch(number, self.average))[0])
+            for number in range(num_batches)
+        ]
         return float(np.mean(losses))
 
     def _report(
@@ -258,9 +222,10 @@ class Trainer:
             step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
             learning_rate=self.learning_rate(self.step), loss=loss,
             held_out=self.held_out_loss() if self.step % 500 == 0 else float("nan"),
-            **parts,
+            parts=dict(parts),
         )  # fmt: skip
         row = msgspec.to_builtins(line)
+        row |= row.pop("parts")
         path = self.folder / LOG
         self.folder.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
@@ -288,7 +253,7 @@ class Trainer:
                 "hours": round(self.seconds / 3600, 3),
                 "device": self.backend.device,
                 "seed": options.seed,
-                "residues_per_batch": options.batches.residues,
+                "residues_per_batch": self.batches.residues,
                 "learning_rate": options.learning_rate,
             },
             "held_out": {"split": "calibration", "loss": round(held_out, 4)},

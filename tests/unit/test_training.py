@@ -10,7 +10,8 @@ import pytest
 from protein_lab.errors import ProteinLabError
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig
 from protein_lab.operators.prior import ornstein_uhlenbeck
-from protein_lab.training.batches import BatchOptions, BatchSource
+from protein_lab.training.batches import BatchSource
+from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.perturbation import perturb_curve
 from protein_lab.training.trainer import Trainer, TrainingOptions
@@ -96,8 +97,8 @@ def test_training_lowers_the_loss(corpus: Corpus, tmp_path: Path) -> None:
     """Forty steps on one batch make its loss smaller by a fifth."""
     options = TrainingOptions(total_steps=1000, warmup=1, learning_rate=3e-3)
     trainer = Trainer(NAME, tmp_path, corpus, options, config=TINY)
-    batch = trainer.source.batch(0)
-    trainer.source.batch = lambda step: batch  # type: ignore[method-assign]
+    batch = trainer.task.batch(0, trainer.params)
+    trainer.task.batch = lambda step, params: batch  # type: ignore[method-assign]
     losses = [trainer.advance()[0] for _ in range(40)]
     assert losses[-1] < 0.8 * losses[0]
 
