@@ -17,6 +17,7 @@ import numpy as np
 
 from protein_lab import __version__
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.curves import fold_curve
 from protein_lab.design.fold_library import Hit
 from protein_lab.design.request import RESULTS_VERSION, DesignRequest, request_id
 from protein_lab.design.sampling import (
@@ -43,6 +44,12 @@ __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "d
 MAX_ATTEMPTS: Final = 4
 """Folds that a design tries until a backbone passes the checks of its preset."""
 
+POLYMER: Final = Hit(-1, 0.0, (), "assembled")
+"""Stands for no fold at all: the curve was drawn from a random polymer."""
+
+_KEEPS_PAIRS: Final = 0.5
+"""Novelty below which the pairs of a fold are asked for beside those of the request."""
+
 _EXPECTED_FAILURES: Final = (
     ProteinLabError,
     ArithmeticError,
@@ -66,7 +73,8 @@ class Plan:
     blueprint : Blueprint or None
         What every design gets; None when designs draw their own.
     sources : tuple of str
-        Chains whose folds will be used, best first; empty when designs draw their own.
+        Chains whose folds will be used, best first; empty when designs draw their own, or none
+        is used.
     warnings : tuple of Fault
         What may go wrong.
     """
@@ -90,10 +98,12 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
-    identity = request_id(request, runtime.operator.digest)
+    identity = request_id(request, runtime.digest)
     question = draw_question(request, _stream(request, 0), runtime.corpus)
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
+    if request.prior == "polymer":
+        return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
     sources = tuple(_source(hit, runtime.corpus) for hit in hits)
@@ -107,6 +117,8 @@ def _stream(request: DesignRequest, index: int) -> np.random.Generator:
 
 def _source(hit: Hit, corpus: Corpus) -> str:
     """Name the chains that a hit takes its fold from."""
+    if hit is POLYMER:
+        return "polymer"
     if hit.chain_index >= 0:
         return corpus.ids[hit.chain_index]
     return "+".join(_source(part.hit, corpus) for part in hit.parts) or "random coil"
@@ -152,14 +164,15 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = runtime.hits(blueprint)
+            hits = runtime.hits(blueprint) if request.prior == "library" else (POLYMER,)
             first = index % len(hits) if question.is_fixed else 0
             order = hits[first:] + hits[:first]
             made = _attempt(request, runtime, question, order, rng, clock)
-            for following in range(1, min(MAX_ATTEMPTS, len(order))):
+            for following in range(1, MAX_ATTEMPTS):
                 if made.candidate.is_sound:
                     break
-                again = order[following:] + order[:following]
+                cut = following % len(order)
+                again = order[cut:] + order[:cut]
                 made = max(
                     made,
                     _attempt(request, runtime, question, again, rng, clock),
@@ -196,9 +209,8 @@ def _attempt(
     rng: np.random.Generator,
     clock: _Clock,
 ) -> _Attempt:
-    """Bend a fold, sample fields around it and refine them."""
-    hit, curve = bend_fold(runtime.library, hits, question.blueprint, rng)
-    complete = complete_pairs(question.blueprint, hit, runtime.corpus)
+    """Find a coarse curve, sample fields around it and refine them."""
+    hit, complete, curve = _coarse_curve(request, runtime, question.blueprint, hits, rng)
     clock.lap("fold")
     drawn = sample_fields(request, runtime.operator, complete, curve, rng)
     clock.lap("sample")
@@ -210,6 +222,26 @@ def _attempt(
     best = refine_best(drawn, question.blueprint, complete, is_sound)
     clock.lap("refine")
     return _Attempt(hit, drawn, best)
+
+
+def _coarse_curve(
+    request: DesignRequest,
+    runtime: Runtime,
+    blueprint: Blueprint,
+    hits: Sequence[Hit],
+    rng: np.random.Generator,
+) -> tuple[Hit, Blueprint, FloatArray]:
+    """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
+    if request.prior == "polymer":
+        return POLYMER, blueprint, fold_curve(runtime.curves, blueprint, rng)
+    hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
+    complete = complete_pairs(blueprint, hit, runtime.corpus)
+    if request.novelty > 0.0:
+        # what is dissolved need not keep the pairs that nobody asked for
+        wanted = complete if request.novelty < _KEEPS_PAIRS else blueprint
+        curve = fold_curve(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
+        return hit, wanted, curve
+    return hit, complete, curve
 
 
 def _measure(
@@ -271,7 +303,7 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
     ]
     return DesignResult(
         request=request,
-        request_id=request_id(request, runtime.operator.digest),
+        request_id=request_id(request, runtime.digest),
         designs=tuple(ranked),
         outcome=outcome(losses, request.num_designs),
         provenance=_provenance(request, runtime, designs),
@@ -291,7 +323,7 @@ def _provenance(
         "platform": f"{platform.system()} {platform.machine()}",
         "results_version": RESULTS_VERSION,
         "operator": runtime.operator.name,
-        "weights_digest": runtime.operator.digest,
+        "weights_digest": runtime.digest,
         "corpus_digest": runtime.corpus.digest,
         "backend": backend.name,
         "device": backend.device,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest
 from protein_lab.models.base import BaseNeuralOperator
-from protein_lab.models.weights import load_operator
+from protein_lab.models.curve_deeponet import CurveDeepONet
+from protein_lab.models.weights import load_operator, weights_digest
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 
@@ -31,11 +34,17 @@ class Runtime:
         Real folds that give the coarse curve.
     corpus : Corpus
         Real chains.
+    weights : Path
+        Folder of all weights.
+    digest : str
+        Identity of all weights that can have a part in a design.
     """
 
     operator: BaseNeuralOperator[Any]
     library: FoldLibrary
     corpus: Corpus
+    weights: Path
+    digest: str
     _hits: dict[Blueprint, tuple[Hit, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -74,7 +83,20 @@ class Runtime:
         chosen = places.backend if asked == "auto" else asked
         loaded = load_operator(name, chosen, folder=places.weights)
         corpus = Corpus.open(places.corpus)
-        return cls(loaded, FoldLibrary(corpus, exclude), corpus)
+        digest = weights_digest(name, places.weights)
+        return cls(loaded, FoldLibrary(corpus, exclude), corpus, places.weights, digest)
+
+    @cached_property
+    def curves(self) -> BaseNeuralOperator[Any]:
+        """The operator that draws coarse curves, loaded when it is first needed.
+
+        Raises
+        ------
+        WeightsError
+            When its weights are missing or damaged.
+        """
+        backend = self.operator.backend
+        return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
 
     def hits(self, blueprint: Blueprint) -> tuple[Hit, ...]:
         """Search the library, once for each blueprint."""

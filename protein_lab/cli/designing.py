@@ -64,7 +64,7 @@ def design(
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
     bar = _ProgressBar(asked.num_designs, quiet=as_json)
-    with OutputFolder(folder, asked, request_id(asked, runtime.operator.digest)) as output, bar:
+    with OutputFolder(folder, asked, request_id(asked, runtime.digest)) as output, bar:
         result = run_request(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
             progress=bar.advance,

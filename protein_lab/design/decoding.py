@@ -119,6 +119,8 @@ class Reader:
                 return self._read_literal(value, kind, path)
             case inspect.IntType():
                 return self._read_integer(value, kind, path)
+            case inspect.FloatType():
+                return self._read_number(value, kind, path)
             case inspect.StrType():
                 return self._read_text(value, kind, path)
             case inspect.NoneType():
@@ -229,6 +231,18 @@ class Reader:
             return self._unexpected(value, _name(kind), path)
         return value
 
+    def _read_number(self, value: Any, kind: inspect.FloatType, path: str) -> Any:
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not -1e300 < value < 1e300
+        ):
+            return self._unexpected(value, _name(kind), path)
+        low, high = kind.ge, kind.le
+        if (low is not None and value < low) or (high is not None and value > high):
+            return self._unexpected(value, _name(kind), path)
+        return float(value)
+
     def _read_text(self, value: Any, kind: inspect.StrType, path: str) -> Any:
         if not isinstance(value, str):
             return self._unexpected(value, "a text", path)
@@ -280,6 +294,10 @@ def _name(kind: inspect.Type) -> str:
             if kind.ge is not None and kind.le is not None:
                 return f"an integer from {kind.ge} to {kind.le}"
             return "an integer" if kind.ge is None else f"an integer of at least {kind.ge}"
+        case inspect.FloatType():
+            if kind.ge is not None and kind.le is not None:
+                return f"a number from {kind.ge:g} to {kind.le:g}"
+            return "a number" if kind.ge is None else f"a number of at least {kind.ge:g}"
     return "a text"
 
 

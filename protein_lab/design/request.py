@@ -46,8 +46,12 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Integration steps of the flow.
     samples_per_design : int
         Samples drawn for each design; their spread is its uncertainty, the best is kept.
-    prior : {"library"}
-        Where the coarse curve comes from: folds of real chains.
+    prior : {"library", "polymer"}
+        Where the coarse curve comes from: folds of real chains, or random polymers that the
+        operator folds by itself.
+    novelty : float
+        How much of a real fold is dissolved in noise before the operator folds it anew: 0 keeps
+        it, 1 keeps nothing of it. Without meaning for polymers, which are no folds.
     preset : {"geometry"}
         Validation preset.
     name : str
@@ -64,7 +68,8 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
     steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = 25
     samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    prior: Literal["library"] = "library"
+    prior: Literal["library", "polymer"] = "library"
+    novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 

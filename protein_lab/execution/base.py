@@ -119,7 +119,7 @@ def spec_of(runtime: engine.Runtime, settings: Settings | None = None) -> Runtim
     return RuntimeSpec(
         operator=runtime.operator.name,
         backend=runtime.operator.backend.name,
-        weights_digest=runtime.operator.digest,
+        weights_digest=runtime.digest,
         corpus_digest=runtime.corpus.digest,
         weights=None if used.weights == default.weights else str(used.weights.resolve()),
         corpus=None if used.corpus == default.corpus else str(used.corpus.resolve()),

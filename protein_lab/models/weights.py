@@ -26,6 +26,9 @@ OPERATORS: dict[str, tuple[type[BaseNeuralOperator[Any]], type[msgspec.Struct]]]
     CurveDeepONet.name: (CurveDeepONet, CurveDeepONetConfig),
     ProteinFNO.name: (ProteinFNO, FNOConfig),
 }
+COMPANIONS = (CurveDeepONet.name, "sequence")
+"""Weights that work with those of every operator: coarse curves and sequences."""
+
 MAX_BYTES = 1 << 30
 
 
@@ -33,6 +36,30 @@ def available(folder: Path | None = None) -> list[str]:
     """Names of the operators that have weights in ``folder`` (the shipped ones by default)."""
     where = folder or Settings.from_environment().weights
     return [name for name in OPERATORS if (where / f"{name}.safetensors").is_file()]
+
+
+def weights_digest(operator: str, folder: Path) -> str:
+    """Identify all weights that a request for an operator can use, by what their cards say.
+
+    Parameters
+    ----------
+    operator : str
+    folder : Path
+        Where weights and cards lie.
+
+    Returns
+    -------
+    str
+        SHA-256 over the names and digests of the operator and of the :data:`COMPANIONS` there.
+
+    Raises
+    ------
+    WeightsError
+        If the operator's card is missing or broken.
+    """
+    names = [operator, *(n for n in COMPANIONS if (folder / f"{n}.toml").is_file())]
+    lines = [f"{name} {read_card(folder / f'{name}.toml')['sha256']}" for name in names]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def load_operator(

@@ -17,7 +17,7 @@ from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.engine import Runtime
 from protein_lab.errors import ExecutionError, ProteinLabError, WeightsError
 from protein_lab.execution.run import run_request
-from protein_lab.models.weights import load_operator, read_card
+from protein_lab.models.weights import load_operator, weights_digest
 from protein_lab.settings import Settings
 from protein_lab.store.objects import load_result, save_result
 from protein_lab.store.output import OutputFolder
@@ -69,8 +69,8 @@ class Jobs:
         WeightsError
             When its operator has no weights here.
         """
-        card = read_card(self._settings.weights / f"{request.operator}.toml")
-        job = self.table.add(request_id(request, str(card["sha256"])), request)
+        digest = weights_digest(request.operator, self._settings.weights)
+        job = self.table.add(request_id(request, digest), request)
         self._wake.set()
         return job
 
@@ -132,7 +132,7 @@ class Jobs:
 
     def _design(self, job: Job) -> None:
         runtime = self._runtime(job.request)
-        if request_id(job.request, runtime.operator.digest) != job.id:
+        if request_id(job.request, runtime.digest) != job.id:
             raise WeightsError(
                 "The weights were replaced after this request was accepted.",
                 "Post the request again; it gets a new id.",

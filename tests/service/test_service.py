@@ -16,7 +16,7 @@ from protein_lab_service.job_table import JobTable
 from protein_lab import engine
 from protein_lab.design.request import decode_request, request_id
 from protein_lab.errors import ProteinLabError
-from protein_lab.models.weights import read_card
+from protein_lab.models.weights import weights_digest
 from protein_lab.protein import Protein
 from protein_lab.settings import Settings
 from protein_lab.store.objects import load_result
@@ -57,7 +57,7 @@ def _wait(client: TestClient[Any], path: str) -> dict[str, Any]:
 
 
 def _identity(settings: Settings, request: dict[str, Any]) -> str:
-    digest = read_card(settings.weights / "enhanced_deeponet.toml")["sha256"]
+    digest = weights_digest("enhanced_deeponet", settings.weights)
     return request_id(decode_request(request), digest)
 
 

@@ -11,6 +11,8 @@ from protein_lab.backends import get_backend
 from protein_lab.constants import RADIUS_OF_GYRATION_EXPONENT, RADIUS_OF_GYRATION_FACTOR
 from protein_lab.constraints.fields import compile_conditions
 from protein_lab.curve_flow import coarsen, draw_polymer, refine_curve, sample_curves
+from protein_lab.design.blueprint import blueprint_of
+from protein_lab.design.curves import curve_score, fold_curve
 from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.geometry import axis_curve, radius_of_gyration
 from protein_lab.models.curve_deeponet import CurveDeepONet, CurveDeepONetConfig
@@ -135,3 +137,26 @@ def test_training_lowers_the_loss(corpus: Corpus, tmp_path: Path) -> None:
     trainer.task.batch = lambda step, params: batch  # type: ignore[method-assign]
     losses = [trainer.advance()[0] for _ in range(40)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_curve_that_fits_its_blueprint_is_kept(operator: CurveDeepONet) -> None:
+    """Real curves score higher than straight, crumpled or mirrored-order ones."""
+    corpus = Corpus.open()
+    wins = 0
+    for index in corpus.indices("test", 80, 120)[:12]:
+        chain = corpus.chain(int(index))
+        blueprint = blueprint_of(chain.backbone, chain.secondary_structure)
+        true = axis_curve(chain.backbone[:, 1])
+        others = [
+            true * 0.5,
+            np.linspace([0.0, 0.0, 0.0], [150.0, 0.0, 0.0], len(true)),
+            true[::-1],
+        ]
+        wins += curve_score(true, blueprint) > max(
+            curve_score(other, blueprint) for other in others
+        )
+    assert wins >= 10
+    curve = fold_curve(operator, blueprint, np.random.default_rng(0), num_curves=2)
+    assert curve.shape == (blueprint.length, 3)
+    kept = fold_curve(operator, blueprint, np.random.default_rng(0), known=true, novelty=0.0)
+    np.testing.assert_allclose(kept, true - true.mean(axis=0) + kept.mean(axis=0), atol=2.0)

@@ -61,7 +61,7 @@ def test_a_request_is_answered_in_full(
 ) -> None:
     """Every design is there with geometry, uncertainty, a measurement a constraint and checks."""
     assert sorted(item.index for item in result.designs) == [0, 1]
-    assert result.request_id == request_id(REQUEST, runtime.operator.digest)
+    assert result.request_id == request_id(REQUEST, runtime.digest)
     for item in result.designs:
         assert item.failed is None
         assert item.backbone.shape == (len(HAIRPIN), 4, 3)
@@ -169,7 +169,7 @@ def test_the_provenance_is_json_and_says_how(
     import json
 
     found = json.loads(json.dumps(result.provenance))
-    assert found["weights_digest"] == runtime.operator.digest
+    assert found["weights_digest"] == runtime.digest
     assert found["corpus_digest"] == runtime.corpus.digest
     assert (found["backend"], found["seed"]) == ("numpy", REQUEST.seed)
     assert found["versions"]["numpy"] == np.__version__

@@ -322,7 +322,7 @@ def test_equal_requests_have_equal_ids() -> None:
     changed = {
         request_id(one, "weights"),
         request_id(one, "other weights"),
-        request_id(one, "weights", results_version=2),
+        request_id(one, "weights", results_version=99),
         request_id(msgspec.structs.replace(one, seed=4), "weights"),
         request_id(msgspec.structs.replace(one, length=(64, 64)), "weights"),
     }
