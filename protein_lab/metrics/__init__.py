@@ -29,17 +29,20 @@ from protein_lab.metrics.hydrogen_bonds import (
     hydrogen_bonds,
     ladders,
 )
+from protein_lab.metrics.knots import Knot, find_knot
 from protein_lab.metrics.secondary_structure import (
     dssp,
     helix_handedness,
 )
 
 __all__ = [
+    "Knot",
     "Ladder",
     "TmAlignment",
     "chain_breaks",
     "diversity",
     "dssp",
+    "find_knot",
     "helix_handedness",
     "hydrogen_bonds",
     "ladders",
