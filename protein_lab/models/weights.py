@@ -17,16 +17,20 @@ from protein_lab.backends import get_backend
 from protein_lab.errors import WeightsError
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.curve_deeponet import CurveDeepONet, CurveDeepONetConfig
+from protein_lab.models.deeponet import DeepONetConfig, ProteinDeepONet
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.fno import FNOConfig, ProteinFNO
+from protein_lab.models.sequence import SequenceConfig, SequenceOperator
 from protein_lab.settings import Settings
 
-OPERATORS: dict[str, tuple[type[BaseNeuralOperator[Any]], type[msgspec.Struct]]] = {
+OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
     EnhancedProteinDeepONet.name: (EnhancedProteinDeepONet, EnhancedDeepONetConfig),
     CurveDeepONet.name: (CurveDeepONet, CurveDeepONetConfig),
     ProteinFNO.name: (ProteinFNO, FNOConfig),
+    SequenceOperator.name: (SequenceOperator, SequenceConfig),
+    ProteinDeepONet.name: (ProteinDeepONet, DeepONetConfig),
 }
-COMPANIONS = (CurveDeepONet.name, "sequence")
+COMPANIONS = (CurveDeepONet.name, SequenceOperator.name)
 """Weights that work with those of every operator: coarse curves and sequences."""
 
 MAX_BYTES = 1 << 30
