@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -87,6 +88,10 @@ class Backend(Protocol):
 
     def sum(self, value: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
         """Sum over axes."""
+        ...
+
+    def take(self, value: Array, index: Array, /) -> Array:
+        """Rows ``index``, integers of any shape, of ``value``, shape (row, channel)."""
         ...
 
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
@@ -170,6 +175,10 @@ class Backend(Protocol):
         """
         ...
 
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Multiply matrices in 16 bits where the library can; everything else stays as it is."""
+        ...
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a pure function where the library can, else return it as it is."""
         ...
@@ -182,6 +191,20 @@ class Backend(Protocol):
         """Limit the threads of one operation; results may depend on it in the last bit."""
         ...
 
+    def join_processes(self) -> tuple[int, int]:
+        """Join the other processes of a training run, if a launcher started several.
+
+        Returns
+        -------
+        rank, count : int
+            Number of this process and of all; 0 and 1 where there is only one.
+        """
+        ...
+
+    def mean_over_processes(self, arrays: Parameters, /) -> dict[str, Array]:
+        """Average arrays over the processes that joined; every process gets the same."""
+        ...
+
 
 def available_backends() -> list[str]:
     """Names of the backends that can be used here, the preferred one first."""
@@ -189,7 +212,7 @@ def available_backends() -> list[str]:
 
 
 @cache
-def get_backend(name: str = "auto", device: str = "cpu") -> Backend:
+def get_backend(name: str = "auto", device: str = "cpu", precision: str = "float32") -> Backend:
     """Load a backend.
 
     Parameters
@@ -198,6 +221,8 @@ def get_backend(name: str = "auto", device: str = "cpu") -> Backend:
         ``auto`` takes torch, then JAX, then NumPy, whichever is installed first.
     device : str
         ``cpu``, or a device that the library knows such as ``cuda:0``.
+    precision : {"float32", "bfloat16"}
+        Of affine maps; geometry, Fourier transforms and sums stay in float32. torch only.
 
     Raises
     ------
@@ -208,6 +233,8 @@ def get_backend(name: str = "auto", device: str = "cpu") -> Backend:
     """
     if name == "auto":
         name = available_backends()[0]
+    if precision != "float32" and name != "torch":
+        raise BackendError(f"The backend {name} computes in float32, not in {precision}.")
     if name == "numpy":
         from protein_lab.backends.numpy import NumpyBackend
 
@@ -222,7 +249,7 @@ def get_backend(name: str = "auto", device: str = "cpu") -> Backend:
     if name == "torch":
         from protein_lab.backends.torch import TorchBackend
 
-        return TorchBackend(device)
+        return TorchBackend(device, precision)
     from protein_lab.backends.jax import JaxBackend
 
     return JaxBackend(device)

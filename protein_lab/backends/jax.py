@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -97,6 +98,10 @@ class JaxBackend:
         axes = axis if isinstance(axis, int) else tuple(axis)
         return jnp.sum(value, axis=axes, keepdims=keepdims)
 
+    def take(self, value: Array, index: Array, /) -> Array:
+        """Take rows."""
+        return jnp.take(value, index, axis=0)
+
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
         """Add zeros before and after along one axis."""
         widths = [(0, 0)] * value.ndim
@@ -125,6 +130,10 @@ class JaxBackend:
 
         return flat
 
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Change nothing: JAX runs what was trained elsewhere, in full precision."""
+        return nullcontext()
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile with ``jax.jit``."""
         return jax.jit(function)
@@ -138,3 +147,11 @@ class JaxBackend:
 
     def set_num_threads(self, count: int) -> None:
         """Do nothing: XLA fixes its threads when the process starts."""
+
+    def join_processes(self) -> tuple[int, int]:
+        """Stand alone: training, which can be distributed, runs on torch."""
+        return 0, 1
+
+    def mean_over_processes(self, arrays: Parameters) -> dict[str, Array]:
+        """Return the arrays as they are."""
+        return dict(arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
@@ -75,6 +76,10 @@ class NumpyBackend:
         """Sum over axes."""
         return np.sum(value, axis=axis if isinstance(axis, int) else tuple(axis), keepdims=keepdims)
 
+    def take(self, value: Array, index: Array) -> Array:
+        """Take rows."""
+        return value[index]
+
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
         """Add zeros before and after along one axis."""
         widths = [(0, 0)] * value.ndim
@@ -109,6 +114,10 @@ class NumpyBackend:
         """Refuse: NumPy does not differentiate."""
         raise _cannot_train()
 
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Change nothing: NumPy has no 16-bit products."""
+        return nullcontext()
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
         return function
@@ -119,6 +128,14 @@ class NumpyBackend:
 
     def set_num_threads(self, count: int) -> None:
         """Do nothing: BLAS threads are limited by threadpoolctl around the call."""
+
+    def join_processes(self) -> tuple[int, int]:
+        """Stand alone: training, which can be distributed, runs on torch."""
+        return 0, 1
+
+    def mean_over_processes(self, arrays: Parameters) -> dict[str, Array]:
+        """Return the arrays as they are."""
+        return dict(arrays)
 
 
 def _cannot_train() -> BackendError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import distributed
 from torch.nn import functional
 
 from protein_lab.backends.base import Array, Parameters
@@ -22,14 +25,37 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
+        if precision not in ("float32", "bfloat16"):
+            raise BackendError(f"The precision must be float32 or bfloat16, but is {precision!r}.")
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+            place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+            device = place if torch.cuda.is_available() else "cpu"
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BackendError(
                 f"The device {device!r} was asked for, but torch sees no GPU.", "Use --device cpu."
             )
         self.device = device
+        self.precision = precision
+
+    def join_processes(self) -> tuple[int, int]:
+        """Join the processes that ``torchrun`` started; see the protocol."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if self.device.startswith("cuda") else "gloo")
+        return int(os.environ.get("RANK", "0")), count
+
+    def mean_over_processes(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Average over the processes that joined; see the protocol."""
+        if not distributed.is_initialized():
+            return dict(arrays)
+        # one message for all arrays: hundreds of small ones cost more than their content
+        names = sorted(arrays)
+        flat = torch.cat([arrays[name].reshape(-1) for name in names])
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
+        parts = torch.split(flat, [arrays[name].numel() for name in names])
+        return {n: part.reshape(arrays[n].shape) for n, part in zip(names, parts, strict=True)}
 
     exp = staticmethod(torch.exp)
     log = staticmethod(torch.log)
@@ -96,6 +122,9 @@ class TorchBackend:
 
     def affine(self, value: Array, weight: Array, bias: Array) -> Array:
         """Apply ``value @ weight + bias`` to the last axis."""
+        if self.precision == "bfloat16":
+            short = (part.to(torch.bfloat16) for part in (value, weight.t(), bias))
+            return functional.linear(*short).to(value.dtype)
         return functional.linear(value, weight.t(), bias)
 
     def transpose(self, value: Array, axes: Sequence[int]) -> Array:
@@ -106,6 +135,11 @@ class TorchBackend:
         """Sum over axes."""
         axes = axis if isinstance(axis, int) else tuple(axis)
         return torch.sum(value, dim=axes, keepdim=keepdims)
+
+    def take(self, value: Array, index: Array, /) -> Array:
+        """Take rows."""
+        rows = torch.index_select(value, 0, index.reshape(-1))
+        return rows.reshape(*index.shape, value.shape[1])
 
     def pad_axis(self, value: Array, axis: int, before: int, after: int) -> Array:
         """Add zeros before and after along one axis."""
@@ -136,13 +170,14 @@ class TorchBackend:
         self, function: Callable[..., tuple[Array, dict[str, Array]]]
     ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
         """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument."""
+        compiled = self.compile(function)
 
         def differentiated(
             parameters: Parameters, *args: Any
         ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
             leaves = {n: p.detach().requires_grad_(True) for n, p in parameters.items()}
             with torch.enable_grad():
-                loss, auxiliary = function(leaves, *args)
+                loss, auxiliary = compiled(leaves, *args)
                 gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
             return (
                 loss.detach(),
@@ -154,6 +189,10 @@ class TorchBackend:
             )
 
         return differentiated
+
+    def mixed_precision(self) -> AbstractContextManager[Any]:
+        """Multiply matrices in bfloat16 inside the context; sums and steps stay in float32."""
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile with ``torch.compile`` on a GPU; on a CPU the start-up does not pay back."""

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -39,6 +39,8 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
         Decay of the exponential moving average of the weights, which is what is used.
     clip : float
         Largest norm of the gradient.
+    precision : {"float32", "bfloat16"}
+        Of affine maps; bfloat16 pays on GPUs only.
     batches : BatchOptions, optional
         How batches are made; by default as fits the operator.
     """
@@ -51,6 +53,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
     average: float = 0.999
     clip: float = 1.0
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
     batches: BatchOptions | None = None
 
 
@@ -81,8 +84,12 @@ class Trainer:
     config : msgspec.Struct, optional
         Sizes of the operator.
     backend, device : str
+        Several processes that ``torchrun`` started train together, each on its share of the
+        batches; the first one keeps log and checkpoint.
     resume : bool
         Continue from the checkpoint in ``folder``.
+    initial : mapping of str to ndarray, optional
+        Weights to start a new run from, by default untrained ones.
 
     Raises
     ------
@@ -101,10 +108,10 @@ class Trainer:
         backend: str = "torch",
         device: str = "cpu",
         resume: bool = False,
+        initial: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.kind, config_kind = OPERATORS[operator]
         self.folder, self.corpus = folder, corpus
-        self.backend: Backend = get_backend(backend, device)
         self.options = options or TrainingOptions()
         self.config: Any = config or config_kind()
         self.step, self.seconds = 0, 0.0
@@ -117,7 +124,10 @@ class Trainer:
                 f"The folder {folder} already holds a training run.",
                 "Continue it with --resume, or name another folder with --out.",
             )
-        start = _part(stored, "params/") or self.kind.initialize(self.config, rng)
+        self.backend: Backend = get_backend(backend, device, self.options.precision)
+        self.rank, self.num_processes = self.backend.join_processes()
+        fresh = dict(initial) if initial else self.kind.initialize(self.config, rng)
+        start = _part(stored, "params/") or fresh
         average = _part(stored, "average/") or start
         self.params = {n: self.backend.asarray(v) for n, v in start.items()}
         self.average = {n: self.backend.asarray(v) for n, v in average.items()}
@@ -187,9 +197,10 @@ class Trainer:
 
     def advance(self) -> tuple[float, dict[str, float]]:
         """Make one step; returns the loss and its parts."""
-        batch = self.task.batch(self.step, self.params)
-        loss, parts, gradients = self._differentiate(self.params, *batch)
         xp = self.backend
+        batch = self.task.batch(self.step * self.num_processes + self.rank, self.params)
+        loss, parts, gradients = self._differentiate(self.params, *batch)
+        gradients = xp.mean_over_processes(gradients)
         norm = float(sum(float((g * g).sum()) for g in gradients.values())) ** 0.5
         value = float(loss)
         if np.isfinite(norm):
@@ -224,6 +235,8 @@ class Trainer:
             held_out=self.held_out_loss() if self.step % 500 == 0 else float("nan"),
             parts=dict(parts),
         )  # fmt: skip
+        if self.rank > 0:
+            return
         row = msgspec.to_builtins(line)
         row |= row.pop("parts")
         path = self.folder / LOG
@@ -261,9 +274,11 @@ class Trainer:
         return save_weights(self.weights(), folder, self.kind.name, self.config, card)
 
     def save(self) -> None:
-        """Write the checkpoint atomically."""
+        """Write the checkpoint atomically; in the first process only."""
         from safetensors.numpy import save
 
+        if self.rank > 0:
+            return
         arrays = {f"params/{n}": self.backend.to_numpy(v) for n, v in self.params.items()}
         arrays |= {f"average/{n}": v for n, v in self.weights().items()}
         arrays |= {f"optimizer/{n}": v for n, v in self.optimizer.state().items()}
