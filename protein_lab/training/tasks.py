@@ -13,11 +13,13 @@ from protein_lab.curve_flow import NO_GUESS, guess_inputs
 from protein_lab.flow import collate
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.curve_deeponet import CurveDeepONet
+from protein_lab.models.sequence import SequenceOperator
 from protein_lab.training.batches import BatchSource, TrainingChain
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.curve_batches import CurveBatchSource, CurveChain
 from protein_lab.training.losses import flow_losses
+from protein_lab.training.sequence_task import SequenceTask
 
 CURVE_CONTACT_DISTANCE = 14.0
 """Distance of two points of a curve up to which their elements can touch, angstrom."""
@@ -172,12 +174,16 @@ class CurveTask:
         )
 
 
-TASKS: dict[str, type[FieldTask] | type[CurveTask]] = {CurveDeepONet.name: CurveTask}
+TASKS: dict[str, Callable[..., Task]] = {
+    CurveDeepONet.name: CurveTask,
+    SequenceOperator.name: SequenceTask,
+}
 """By name of the operator; all others draw backbone fields."""
 
 BATCHES: dict[str, BatchOptions] = {
     CurveDeepONet.name: BatchOptions(
         residues=4096, max_length=256, drop_pairing=0.15, drop_secondary_structure=0.02
-    )
+    ),
+    SequenceOperator.name: BatchOptions(residues=1024, max_length=256),
 }
 """Batches of operators that do not take the common ones."""

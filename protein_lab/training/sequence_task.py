@@ -1,0 +1,158 @@
+"""What the sequence operator learns: the amino acids of real chains from their backbones."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_lab.backends import Array, Backend
+from protein_lab.backends.base import Parameters
+from protein_lab.constants import AMINO_ACIDS
+from protein_lab.models.sequence import NUM_TYPES, BackboneInputs, SequenceConfig, SequenceOperator
+from protein_lab.models.sequence_inputs import collate_backbones
+from protein_lab.training.chains import BatchOptions, ChainSource
+from protein_lab.training.corpus import Corpus
+
+CLEAN_SHARE = 0.5
+"""Share of chains whose coordinates are left as they were measured."""
+
+LARGEST_NOISE = 0.15
+"""Largest standard deviation of the noise on coordinates, angstrom: designs are no crystals."""
+
+_CODES = np.full(256, NUM_TYPES, dtype=np.int32)
+_CODES[np.frombuffer(AMINO_ACIDS[:NUM_TYPES].encode(), dtype=np.uint8)] = np.arange(NUM_TYPES)
+
+
+class SequenceChain(NamedTuple):
+    """A stretch of a real chain: backbone, types of residues, and a random order of them."""
+
+    backbone: NDArray[np.float64]
+    residues: NDArray[np.int32]
+    order: NDArray[np.int64]
+
+
+def residue_types(sequence: str) -> NDArray[np.int32]:
+    """Give indices into :data:`~protein_lab.constants.AMINO_ACIDS`; 20 where unknown."""
+    return _CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+
+
+def visibility(order: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Say which neighbors each residue sees the type of: those earlier in the order.
+
+    Parameters
+    ----------
+    order : ndarray, shape=(batch, point)
+    index : ndarray, shape=(batch, point, neighbor)
+        Rows of the batch's points laid end to end.
+
+    Returns
+    -------
+    ndarray of int, shape=(batch, point, neighbor)
+    """
+    return (order.ravel()[index] < order[:, :, None]).astype(np.int32)
+
+
+class SequenceTask:
+    """Cross-entropy of amino acids, from the backbone alone and in random order.
+
+    Parameters
+    ----------
+    kind : type of SequenceOperator
+    config : SequenceConfig
+    backend : Backend
+    corpus : Corpus
+    split : str
+    options : BatchOptions
+    seed : int
+    """
+
+    def __init__(
+        self,
+        kind: type[SequenceOperator],
+        config: SequenceConfig,
+        backend: Backend,
+        corpus: Corpus,
+        split: str,
+        options: BatchOptions,
+        seed: int,
+    ) -> None:
+        self.kind, self.config, self.backend = kind, config, backend
+        self.corpus = corpus
+        self.source = ChainSource(corpus, split, options, seed)
+
+    def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
+        """Make the batch of a step: backbones, types, who sees whom."""
+        del params
+        picked, rng = self.source.pick(step)
+        return self.to_backend([self._chain(index, rng) for index in picked])
+
+    def _chain(self, index: int, rng: np.random.Generator) -> SequenceChain:
+        backbone = np.asarray(self.corpus.backbone(index), dtype=np.float64)
+        residues = residue_types(self.corpus.sequence(index))
+        longest = self.source.options.max_length
+        start = int(rng.integers(0, max(1, len(residues) - longest + 1)))
+        backbone, residues = backbone[start : start + longest], residues[start : start + longest]
+        if rng.random() >= CLEAN_SHARE:
+            scale = rng.uniform(0.0, LARGEST_NOISE)
+            backbone = backbone + scale * rng.standard_normal(backbone.shape)
+        return SequenceChain(backbone, residues, rng.permutation(len(residues)))
+
+    def to_backend(self, chains: list[SequenceChain]) -> tuple[Any, ...]:
+        """Pad chains to one length and bring them to the backend."""
+        inputs = collate_backbones(
+            self.backend, [chain.backbone for chain in chains], self.config.neighbors
+        )
+        shape = tuple(inputs.weight.shape)
+        residues = np.full(shape, NUM_TYPES, dtype=np.int32)
+        order = np.zeros(shape, dtype=np.int64)
+        for row, chain in enumerate(chains):
+            residues[row, : len(chain.residues)] = chain.residues
+            order[row, : len(chain.order)] = chain.order
+        visible = visibility(order, self.backend.to_numpy(inputs.index))
+        target = np.eye(NUM_TYPES + 1, dtype=np.float32)[residues][..., :NUM_TYPES]
+        return (
+            inputs,
+            self.backend.asarray(residues, "int32"),
+            self.backend.asarray(visible, "int32"),
+            self.backend.asarray(target),
+        )
+
+    def loss(
+        self,
+        params: Parameters,
+        inputs: BackboneInputs,
+        residues: Array,
+        visible: Array,
+        target: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Loss of a batch and its parts, in nats; residues of unknown type do not count."""
+        xp = self.backend
+        operator = self.kind(self.config, params, xp)
+        described = operator.describe(inputs)
+        with xp.mixed_precision():
+            encoded = operator.encode(described, inputs.index)
+            first = operator.first_logits(encoded)
+            final = operator.decode(encoded, inputs.index, residues, visible)
+        parts = {
+            "first": cross_entropy(xp, first, target),
+            "final": cross_entropy(xp, final, target),
+        }
+        return parts["first"] + parts["final"], parts
+
+
+def cross_entropy(backend: Backend, logits: Array, target: Array) -> Array:
+    """Mean of ``-log p`` of the true types, nats.
+
+    Parameters
+    ----------
+    logits : Array, shape=(batch, point, type)
+    target : Array, shape=(batch, point, type)
+        One at the true type; all zero where a residue does not count.
+    """
+    xp = backend
+    wide = logits * xp.like(np.ones(1), target)
+    probability = xp.maximum(xp.softmax(wide), 1e-9)
+    count = xp.sum(target, axis=(0, 1, 2))
+    return -xp.sum(target * xp.log(probability), axis=(0, 1, 2)) / count
