@@ -8,8 +8,6 @@ drawn around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import msgspec
