@@ -23,6 +23,8 @@ from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.csv"
 _CALIBRATION_SEED = 987_654_321
+_GRACE = 1.1
+"""Times the allowed time after which a run is cut, though its steps were planned to fit."""
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +81,8 @@ class Trainer:
     folder : Path
         Where checkpoint and log are kept.
     corpus : Corpus
-    options : TrainingOptions
-        Ignored on resume except for ``total_steps``: a run keeps what it began with.
+    options : TrainingOptions, optional
+        By default the common ones, or on resume those that the run began with.
     config : msgspec.Struct, optional
         Sizes of the operator.
     backend, device : str
@@ -118,7 +120,7 @@ class Trainer:
         rng = np.random.default_rng(self.options.seed)
         stored: dict[str, NDArray[Any]] = {}
         if resume:
-            stored = self._read_checkpoint(config_kind)
+            stored = self._read_checkpoint(config_kind, options is not None)
         elif (folder / CHECKPOINT).exists():
             raise ProteinLabError(
                 f"The folder {folder} already holds a training run.",
@@ -156,19 +158,19 @@ class Trainer:
 
     def run(
         self,
-        hours: float,
+        hours: float | None = None,
         *,
         checkpoint_minutes: float = 5.0,
         report: Callable[[Progress], None] | None = None,
         report_every: int = 50,
     ) -> None:
-        """Train until the planned steps are done; leaves a checkpoint however it ends.
+        """Train until the steps are done or the time is over; leaves a checkpoint in any case.
 
         Parameters
         ----------
-        hours : float
-            Time allowed for this call. Where ``total_steps`` is 0, it is set after 30 steps so
-            that the run fits.
+        hours : float, optional
+            Time allowed for this call. Where no number of steps is set, or they are done, it is
+            set after 30 steps so that the run ends in time.
         checkpoint_minutes : float
         report : callable, optional
             Called with a :class:`Progress` every ``report_every`` steps.
@@ -176,13 +178,21 @@ class Trainer:
         """
         began = saved = time.monotonic()
         first, before = self.step, self.seconds
+        if hours is not None and self.step >= self.options.total_steps:
+            self.set_steps(0)
+        if hours is None and not self.options.total_steps:
+            raise ProteinLabError("Expected hours or a number of steps, but got neither.")
+        allowed = float("inf") if hours is None else hours * 3600
         try:
             while not self.options.total_steps or self.step < self.options.total_steps:
                 loss, parts = self.advance()
                 now = time.monotonic()
                 self.seconds = before + now - began
                 if not self.options.total_steps and self.step - first == 30:
-                    self._plan_steps(hours, (now - began) / 30)
+                    left = int((allowed - (now - began)) / ((now - began) / 30))
+                    self.set_steps(self.step + max(1, left))
+                elif self.options.total_steps and now - began > _GRACE * allowed:
+                    break
                 if now - saved > checkpoint_minutes * 60:
                     self.save()
                     saved = now
@@ -191,8 +201,8 @@ class Trainer:
         finally:
             self.save()
 
-    def _plan_steps(self, hours: float, seconds_a_step: float) -> None:
-        total = self.step + max(1, int(hours * 3600 / seconds_a_step) - 30)
+    def set_steps(self, total: int) -> None:
+        """Set the number of steps of the whole run; 0 to have it set from the time allowed."""
         self.options = msgspec.structs.replace(self.options, total_steps=total)
 
     def advance(self) -> tuple[float, dict[str, float]]:
@@ -295,7 +305,9 @@ class Trainer:
         data = save(contiguous, metadata={"training": json.dumps(meta, sort_keys=True)})
         write_atomically(self.folder / CHECKPOINT, data)
 
-    def _read_checkpoint(self, config_kind: type[msgspec.Struct]) -> dict[str, NDArray[Any]]:
+    def _read_checkpoint(
+        self, config_kind: type[msgspec.Struct], keep_options: bool
+    ) -> dict[str, NDArray[Any]]:
         from safetensors import safe_open
 
         path = self.folder / CHECKPOINT
@@ -306,10 +318,8 @@ class Trainer:
         with safe_open(path, framework="numpy") as stream:
             meta = json.loads(stream.metadata()["training"])
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        total = self.options.total_steps
-        self.options = msgspec.convert(meta["options"], TrainingOptions)
-        if total:
-            self.options = msgspec.structs.replace(self.options, total_steps=total)
+        if not keep_options:
+            self.options = msgspec.convert(meta["options"], TrainingOptions)
         self.config = msgspec.convert(meta["config"], config_kind)
         self.step, self.seconds = meta["step"], meta["seconds"]
         return arrays

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from protein_lab.errors import ProteinLabError
+from protein_lab.backends import get_backend
+from protein_lab.errors import BackendError, ProteinLabError
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig
 from protein_lab.operators.prior import ornstein_uhlenbeck
 from protein_lab.training.batches import BatchSource
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.perturbation import perturb_curve
+from protein_lab.training.recipes import load_recipe
 from protein_lab.training.trainer import Trainer, TrainingOptions
 
 NAME = "enhanced_deeponet"
@@ -110,3 +117,100 @@ def test_a_run_is_neither_overwritten_nor_invented(corpus: Corpus, tmp_path: Pat
         Trainer(NAME, tmp_path, corpus, OPTIONS, config=TINY)
     with pytest.raises(ProteinLabError, match="no training run"):
         Trainer(NAME, tmp_path / "empty", corpus, resume=True)
+
+
+def test_recipes_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
+    """Shipped recipes are valid; a typing error is named."""
+    for name in ("cpu", "gpu"):
+        recipe = load_recipe(name)
+        assert 0.0 < recipe.hours <= 2.0
+        assert recipe.options.total_steps == 0
+    assert load_recipe("gpu").options.precision == "bfloat16"
+    path = tmp_path / "mine.toml"
+    path.write_text("hours = 1.0\n[options]\nlearning_rte = 1e-3\n", encoding="utf-8")
+    assert load_recipe(str(path)).hours == 1.0
+    path.write_text("hurs = 1.0\n", encoding="utf-8")
+    with pytest.raises(ProteinLabError, match="hurs"):
+        load_recipe(str(path))
+    with pytest.raises(ProteinLabError, match=r"cannot be read.*\n?.*cpu, gpu"):
+        load_recipe("tpu")
+
+
+def test_a_run_that_is_done_goes_on_when_it_is_given_time(corpus: Corpus, tmp_path: Path) -> None:
+    """A resumed run keeps its options, or takes those that it is given."""
+    first = Trainer(NAME, tmp_path, corpus, OPTIONS, config=TINY)
+    first.run()
+    again = Trainer(NAME, tmp_path, corpus, resume=True)
+    assert again.options == OPTIONS
+    again.run(1e-6)
+    assert again.step > OPTIONS.total_steps
+    other = msgspec.structs.replace(OPTIONS, total_steps=0, learning_rate=1e-5)
+    changed = Trainer(NAME, tmp_path, corpus, other, resume=True)
+    assert changed.options == other
+    with pytest.raises(ProteinLabError, match="hours"):
+        changed.run()
+
+
+_TRAIN_THREE_STEPS = f"""
+import sys
+from pathlib import Path
+import msgspec
+from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig
+from protein_lab.training.corpus import Corpus
+from protein_lab.training.trainer import Trainer, TrainingOptions
+
+options = msgspec.json.decode(sys.argv[2], type=TrainingOptions)
+config = msgspec.json.decode(sys.argv[3], type=EnhancedDeepONetConfig)
+trainer = Trainer({NAME!r}, Path(sys.argv[1]), Corpus.open(), options, config=config)
+assert trainer.num_processes == 2
+for _ in range(3):
+    trainer.advance()
+trainer.save()
+"""
+
+
+def test_processes_average_their_gradients(corpus: Corpus, tmp_path: Path) -> None:
+    """Two processes make the step that one makes on the mean gradient of their batches."""
+    script = tmp_path / "run.py"
+    script.write_text(_TRAIN_THREE_STEPS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        joined = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {**os.environ, **{name: str(value) for name, value in joined.items()}}
+        told = [msgspec.json.encode(part).decode() for part in (OPTIONS, TINY)]
+        command = [sys.executable, str(script), str(tmp_path / "two"), *told]
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+    alone = Trainer(NAME, tmp_path / "one", corpus, OPTIONS, config=TINY)
+    differentiate = alone.backend.value_and_grad(alone.task.loss)
+    for step in range(3):
+        batches = [alone.task.batch(2 * step + rank, alone.params) for rank in range(2)]
+        both = [differentiate(alone.params, *batch)[2] for batch in batches]
+        mean = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
+        norm = float(sum(float((g * g).sum()) for g in mean.values())) ** 0.5
+        factor = min(1.0, OPTIONS.clip / norm)
+        alone.optimizer.step({n: g * factor for n, g in mean.items()}, alone.learning_rate(step))
+    together = Trainer(NAME, tmp_path / "two", corpus, resume=True)
+    assert together.step == 3
+    for name, value in alone.params.items():
+        np.testing.assert_allclose(together.params[name], value, atol=2e-6, err_msg=name)
+
+
+def test_short_floats_are_for_affine_maps_only() -> None:
+    """In bfloat16 the field differs a little, and everything that comes out is float32."""
+    rng = np.random.default_rng(0)
+    value, weight, bias = rng.standard_normal((3, 5)), rng.standard_normal((5, 4)), np.zeros(4)
+    exact, short = (get_backend("torch", precision=kind) for kind in ("float32", "bfloat16"))
+    results = [
+        xp.to_numpy(xp.affine(xp.asarray(value), xp.asarray(weight), xp.asarray(bias)))
+        for xp in (exact, short)
+    ]
+    assert results[1].dtype == np.float32
+    assert 0 < np.abs(results[1] - results[0]).max() < 0.05
+    with pytest.raises(BackendError, match="bfloat16"):
+        get_backend("numpy", precision="bfloat16")
