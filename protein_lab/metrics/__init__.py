@@ -20,6 +20,8 @@ from protein_lab.metrics.comparison import (
     tm_score,
 )
 from protein_lab.metrics.contacts import (
+    NATIVE_CLASHES_PER_1000,
+    backbone_clash_per_1000,
     chain_breaks,
     num_clashes,
     pairing_met,
@@ -36,9 +38,11 @@ from protein_lab.metrics.secondary_structure import (
 )
 
 __all__ = [
+    "NATIVE_CLASHES_PER_1000",
     "Knot",
     "Ladder",
     "TmAlignment",
+    "backbone_clash_per_1000",
     "chain_breaks",
     "diversity",
     "dssp",

@@ -256,7 +256,7 @@ def rank_correlation(
     seen = np.abs(seen)
     if np.ptp(spread) == 0.0 or np.ptp(seen) == 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    value = float(stats.spearmanr(seen, spread)[0])
+    value = float(np.asarray(stats.spearmanr(seen, spread))[0])
     if resamples < 1:
         return Interval(value, float("nan"), float("nan"))
     owner = np.repeat(np.arange(len(pairs)), [len(pair[0]) for pair in pairs])

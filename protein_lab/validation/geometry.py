@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import numpy as np
@@ -26,9 +25,9 @@ from protein_lab.constants import (
 from protein_lab.geometry import dihedral, radius_of_gyration
 from protein_lab.metrics import dssp, helix_handedness, num_clashes, segments
 from protein_lab.protein import Protein
-from protein_lab.settings import ASSETS
 from protein_lab.typing import BoolArray, FloatArray, IntArray
 from protein_lab.validation.base import Finding, Measure
+from protein_lab.validation.ramachandran import ALLOWED, FAVORED, ramachandran_share
 
 CA_CA_CIS: Final = 2.95
 """Distance of consecutive CA atoms across a cis peptide bond, angstrom."""
@@ -238,35 +237,6 @@ def left_handed_helices(protein: Protein) -> Finding:
     return Finding(float(len(left)), f"From {', '.join(left[:5])}." if left else "")
 
 
-@cache
-def _density_share() -> FloatArray:
-    """Part of real residues in bins at least as dense, (phi, psi) from -180 degrees on."""
-    return np.load(ASSETS / "plotting" / "ramachandran.npy") / 250.0
-
-
-def ramachandran_share(phi: FloatArray, psi: FloatArray) -> FloatArray:
-    """Look up how far out of the populated regions torsions lie.
-
-    Parameters
-    ----------
-    phi, psi : ndarray, shape=(residue,)
-        Radians.
-
-    Returns
-    -------
-    ndarray, shape=(residue,)
-        0 in the densest bin, 1 where hardly any real residue is; the share of real residues
-        (glycine and proline left out) that lie in denser bins.
-    """
-    grid = _density_share()
-    bins = len(grid)
-    row, column = (
-        np.floor((np.degrees(angle) + 180.0) / 360.0 * bins).astype(np.int64) % bins
-        for angle in (phi, psi)
-    )
-    return grid[row, column]
-
-
 def _outside(protein: Protein, share: float) -> Finding:
     chain = _read(protein)
     if len(chain.labels) < 3:
@@ -285,12 +255,12 @@ def _outside(protein: Protein, share: float) -> Finding:
 
 def ramachandran_outliers(protein: Protein) -> Finding:
     """Fraction of residues outside the regions that hold 99.8 % of real ones."""
-    return _outside(protein, 0.998)
+    return _outside(protein, ALLOWED)
 
 
 def ramachandran_favored(protein: Protein) -> Finding:
     """Fraction of residues inside the regions that hold 98 % of real ones."""
-    outside = _outside(protein, 0.98)
+    outside = _outside(protein, FAVORED)
     return outside if outside.value is None else Finding(1.0 - outside.value)
 
 
