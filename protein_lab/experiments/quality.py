@@ -23,6 +23,7 @@ from protein_lab.experiments.quality_measures import (
     is_answerable,
     measure_case,
 )
+from protein_lab.metrics import NATIVE_CLASHES_PER_1000
 from protein_lab.training.corpus import Corpus
 
 SEED: Final = 20
@@ -91,6 +92,17 @@ _FIGURES: Final = (
     _Figure("tm best", "TM-score to the source, best", "TM-score", "Best of each blueprint.", 0.6),
     _Figure("tm mean", "TM-score to the source, mean", "TM-score", "Over all designs."),
     _Figure("left", "left-handed helices", "count", "At most.", 0.0, "at_most", "sum"),
+    _Figure("knots", "knotted chains", "count", "At most.", 0.0, "at_most", "sum"),
+    _Figure("breaks", "chain breaks", "count", "At most.", 0.0, "at_most", "sum"),
+    _Figure("favored", "Ramachandran favored", "%", "Of our own corpus; glycine as any.", 97.0),
+    _Figure(
+        "backbone clashes",
+        "backbone clashes",
+        "per 1000 atoms",
+        "At most the 95 % of natives.",
+        NATIVE_CLASHES_PER_1000,
+        "at_most",
+    ),
     _Figure("left turns", "left-handed turns in helices", "count", "Kinks.", kind="sum"),
     _Figure("size", "median Rg deviation", "%", "From 2.2 L^0.38.", 15.0, "within", "median"),
     _Figure("pairings", "pairings met", "%", "Of the asked ones."),

@@ -24,13 +24,16 @@ from protein_lab.engine import design_one
 from protein_lab.geometry import backbone_from_internal, radius_of_gyration
 from protein_lab.metrics import (
     TmAlignment,
+    backbone_clash_per_1000,
     dssp,
+    find_knot,
     helix_handedness,
     num_clashes,
     pairing_met,
     tm_align,
 )
 from protein_lab.metrics.adherence import segments
+from protein_lab.metrics.knots import UNKNOT
 from protein_lab.protein import Protein
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design
@@ -267,11 +270,17 @@ def _add_sample(
     if sample is None:
         tally.add("geometry", 0.0)
         tally.add("left", 0.0)
+        tally.add("favored", 0.0, len(asked))
         tally.sizes.append(_FAILED_SIZE)
         return
     backbone = sample.backbone
     checks = validate(Protein.from_backbone(backbone))
     tally.add("geometry", 100.0 * all(check.verdict != "fail" for check in checks))
+    measured = {check.name: check.value or 0.0 for check in checks}
+    tally.add("favored", 100.0 * measured["ramachandran_favored"] * len(backbone), len(backbone))
+    tally.add("breaks", measured["chain_breaks"])
+    tally.add("knots", find_knot(backbone[:, 1]).name != UNKNOT)
+    tally.add("backbone clashes", backbone_clash_per_1000(backbone) * len(backbone), len(backbone))
     helices, turns = _left_handed(backbone)
     tally.add("left", helices)
     tally.add("left turns", turns)

@@ -12,6 +12,7 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.experiments import quality_measures
 from protein_lab.experiments.quality import Row, held_out_cases, quality_page, rows_of, run_quality
 from protein_lab.experiments.quality_measures import GROUPS, Tally
+from protein_lab.metrics import NATIVE_CLASHES_PER_1000
 from protein_lab.store.schema import Design
 from protein_lab.training.corpus import Corpus
 
@@ -21,6 +22,10 @@ FLOORS = {
     "strand residues obtained": 60.0,
     "TM-score to the source, best": 0.6,
     "left-handed helices": 0.0,
+    "knotted chains": 0.0,
+    "chain breaks": 0.0,
+    "Ramachandran favored": 97.0,
+    "backbone clashes": NATIVE_CLASHES_PER_1000,
     "median Rg deviation": 15.0,
 }
 
