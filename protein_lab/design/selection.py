@@ -28,8 +28,8 @@ from protein_lab.metrics import (
 )
 from protein_lab.typing import Check, FloatArray, Measurement
 
-NUM_REFINED: Final = 2
-"""Samples of a design that are refined; the better result is kept. More only if none is sound."""
+_ENOUGH_HELIX: Final = 0.95
+_ENOUGH_STRAND: Final = 0.85
 
 _CA_CA_OK = 0.2
 _LOOSE = 1.15
@@ -155,6 +155,17 @@ class Candidate:
         """Order of candidates, higher is better: no score makes up for broken geometry."""
         return (self.is_sound, self.metrics["score"])
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether another sample could hardly be better; what is not asked is NaN."""
+        metrics = self.metrics
+        return (
+            self.is_sound
+            and not metrics["helix_obtained"] < _ENOUGH_HELIX
+            and not metrics["strand_obtained"] < _ENOUGH_STRAND
+            and not metrics["pairs_met"] < 1.0
+        )
+
 
 def refine_best(
     drawn: FlowSample,
@@ -162,7 +173,7 @@ def refine_best(
     complete: Blueprint,
     is_sound: Callable[[FloatArray], bool],
 ) -> Candidate:
-    """Refine the most promising samples, and the others while none is sound; keep the best.
+    """Refine samples, the most promising first, until one is good enough; keep the best.
 
     Parameters
     ----------
@@ -178,14 +189,14 @@ def refine_best(
     raw = [field_metrics(sample, asked) for sample in drawn.field]
     order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
     candidates: list[Candidate] = []
-    for tried, number in enumerate(order):
-        if tried >= NUM_REFINED and any(candidate.is_sound for candidate in candidates):
-            break
+    for number in order:
         refined = refine(drawn.field[number], complete, drawn.sigma[number])
         metrics = backbone_metrics(refined.backbone, asked)
         metrics["moved_rmsd"] = refined.moved_rmsd
         sound = is_sound(refined.backbone)
         candidates.append(Candidate(refined.backbone, metrics, raw[number], sound))
+        if candidates[-1].is_enough:
+            break
     return max(candidates, key=lambda candidate: candidate.rank)
 
 
