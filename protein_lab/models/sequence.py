@@ -8,6 +8,8 @@ drawn around them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -77,7 +79,7 @@ class BackboneInputs(NamedTuple):
         Place on the chain, residues.
     weight : Array, shape=(batch, point)
         Quadrature weights in residues; zero where padded.
-    index : Array of int, shape=(batch, point, neighbor)
+    partner : Array of int, shape=(batch, point, neighbor)
         Neighbors, as rows of the batch's points laid end to end.
     radius : Array, shape=(batch, point)
         Radius of the ball that holds the neighbors, angstrom.
@@ -90,32 +92,44 @@ class BackboneInputs(NamedTuple):
     torsion: Array
     coordinate: Array
     weight: Array
-    index: Array
+    partner: Array
     radius: Array
     present: Array
 
 
 class Described(NamedTuple):
-    """Features of the backbones that hold no parameters."""
+    """Features of backbones; they hold no parameters.
+
+    Attributes
+    ----------
+    node : Array, shape=(batch, point, NODE_FEATURES)
+    pair : Array, shape=(batch, point, neighbor, PAIR_FEATURES)
+    log_weight : Array, shape=(batch, point, neighbor)
+        Logarithm of quadrature weight times the cut-off of the ball.
+    partner : Array of int, shape=(batch, point, neighbor)
+    """
 
     node: Array
     pair: Array
     log_weight: Array
+    partner: Array
 
 
 class EncodedBackbone(NamedTuple):
-    """What the decoder needs of the backbones.
+    """What heads and decoder need of backbones.
 
     Attributes
     ----------
     node : Array, shape=(batch, point, channel)
     pair : Array, shape=(batch, point, neighbor, pair channel)
     log_weight : Array, shape=(batch, point, neighbor)
+    partner : Array of int, shape=(batch, point, neighbor)
     """
 
     node: Array
     pair: Array
     log_weight: Array
+    partner: Array
 
 
 class SequenceOperator:
@@ -198,21 +212,15 @@ class SequenceOperator:
         burial = burial_densities(xp, inputs.atoms, inputs.frame, inputs.weight)
         node = xp.concat([inputs.torsion, around * 0.15, burial])
         pair, squared = pair_geometry(
-            xp, inputs.atoms, inputs.frame, inputs.coordinate, inputs.index
+            xp, inputs.atoms, inputs.frame, inputs.coordinate, inputs.partner
         )
         batch, size = inputs.weight.shape
-        weight = xp.take(xp.reshape(inputs.weight, (batch * size, 1)), inputs.index)[..., 0]
+        weight = xp.take(xp.reshape(inputs.weight, (batch * size, 1)), inputs.partner)[..., 0]
         log_weight = ball_weight(xp, squared, inputs.radius, weight, inputs.present)
-        return Described(node, pair, log_weight)
+        return Described(node, pair, log_weight, inputs.partner)
 
-    def encode(self, described: Described, index: Array) -> EncodedBackbone:
-        """Let residues see each other.
-
-        Parameters
-        ----------
-        described : Described
-        index : Array of int, shape=(batch, point, neighbor)
-        """
+    def encode(self, described: Described) -> EncodedBackbone:
+        """Let residues see each other."""
         xp, params = self.backend, self.params
         node = xp.silu(dense(xp, params, "node.in", described.node))
         node = dense(xp, params, "node.out", node)
@@ -224,14 +232,20 @@ class SequenceOperator:
             sent = self._rows(dense(xp, params, f"{name}.sender", seen))
             received = dense(xp, params, f"{name}.receiver", seen)
             value, message = geometry_attention(
-                xp, params, name, received, xp.take(sent, index), pair, described.log_weight
+                xp,
+                params,
+                name,
+                received,
+                xp.take(sent, described.partner),
+                pair,
+                described.log_weight,
             )
             node = node + value
             node = node + transition(xp, params, f"{name}.mlp", node)
             if number in self.config.pair_updates:
                 changed = pair + dense(xp, params, f"{name}.update", message)
                 pair = normalize(xp, params, f"{name}.update_norm", changed)
-        return EncodedBackbone(node, pair, described.log_weight)
+        return EncodedBackbone(node, pair, described.log_weight, described.partner)
 
     def first_logits(self, encoded: EncodedBackbone) -> Array:
         """Logits from the backbone alone, shape (batch, point, 20)."""
@@ -239,15 +253,12 @@ class SequenceOperator:
         seen = normalize(xp, params, "first.norm", encoded.node)
         return dense(xp, params, "first.logits", seen)
 
-    def decode(
-        self, encoded: EncodedBackbone, index: Array, residues: Array, visible: Array
-    ) -> Array:
+    def decode(self, encoded: EncodedBackbone, residues: Array, visible: Array) -> Array:
         """Logits from the backbone and amino acids that are known.
 
         Parameters
         ----------
         encoded : EncodedBackbone
-        index : Array of int, shape=(batch, point, neighbor)
         residues : Array of int, shape=(batch, point)
             Types of residues, 20 for one of unknown type; only visible ones matter.
         visible : Array of int, shape=(batch, point, neighbor)
@@ -261,7 +272,7 @@ class SequenceOperator:
         xp, params = self.backend, self.params
         batch, size = residues.shape
         # rows of residues whose type shows, then rows of the same residues without
-        row = index + (1 - visible) * (batch * size)
+        row = encoded.partner + (1 - visible) * (batch * size)
         flat = xp.reshape(residues, (batch * size,))
         node = encoded.node
         for number in range(self.config.decoder_blocks):
@@ -280,6 +291,28 @@ class SequenceOperator:
             node = node + transition(xp, params, f"{name}.mlp", node)
         seen = normalize(xp, params, "final.norm", node)
         return dense(xp, params, "final.logits", seen)
+
+    @cached_property
+    def embed(self) -> Callable[[BackboneInputs], EncodedBackbone]:
+        """:meth:`describe` and :meth:`encode`, compiled where the backend can."""
+
+        def run(params: Parameters, inputs: BackboneInputs) -> EncodedBackbone:
+            operator = SequenceOperator(self.config, params, self.backend)
+            return operator.encode(operator.describe(inputs))
+
+        return partial(self.backend.compile(run), self.params)
+
+    @cached_property
+    def predict(self) -> Callable[[EncodedBackbone, Array, Array], Array]:
+        """:meth:`decode`, compiled where the backend can."""
+
+        def run(
+            params: Parameters, encoded: EncodedBackbone, residues: Array, visible: Array
+        ) -> Array:
+            operator = SequenceOperator(self.config, params, self.backend)
+            return operator.decode(encoded, residues, visible)
+
+        return partial(self.backend.compile(run), self.params)
 
     def _rows(self, value: Array) -> Array:
         """Lay the points of all chains end to end."""

@@ -8,13 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.backends import Backend
+from protein_lab.constants import AMINO_ACIDS
 from protein_lab.geometry.backbone import virtual_cb
 from protein_lab.geometry.motion import backbone_dihedrals, frames, unit
-from protein_lab.models.sequence import BackboneInputs
+from protein_lab.models.sequence import NUM_TYPES, BackboneInputs
 from protein_lab.operators.neighborhood import ATOMS, find_neighbors
 
 SIDE_CHAIN_REACH = 2.4
 """Distance from CA, along the bond to CB, of the point that stands for a side chain, angstrom."""
+
+
+_CODES = np.full(256, NUM_TYPES, dtype=np.int32)
+_CODES[np.frombuffer(AMINO_ACIDS[:NUM_TYPES].encode(), dtype=np.uint8)] = np.arange(NUM_TYPES)
+
+
+def residue_types(sequence: str) -> NDArray[np.int32]:
+    """Give indices into :data:`~protein_lab.constants.AMINO_ACIDS`; 20 where unknown."""
+    return _CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+
+
+def visibility(order: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Say which neighbors each residue sees the type of: those earlier in the order.
+
+    Parameters
+    ----------
+    order : ndarray, shape=(batch, point)
+    index : ndarray, shape=(batch, point, neighbor)
+        Rows of the batch's points laid end to end.
+
+    Returns
+    -------
+    ndarray of int, shape=(batch, point, neighbor)
+    """
+    return (order.ravel()[index] < order[:, :, None]).astype(np.int32)
 
 
 def seen_atoms(backbone: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -67,7 +93,7 @@ def collate_backbones(
     torsion = np.zeros((batch, size, 9))
     coordinate = np.zeros((batch, size))
     weight = np.zeros((batch, size))
-    index = np.tile(np.arange(batch * size).reshape(batch, size, 1), (1, 1, neighbors))
+    partner = np.tile(np.arange(batch * size).reshape(batch, size, 1), (1, 1, neighbors))
     radius = np.ones((batch, size))
     present = np.zeros((batch, size, neighbors))
     for row, backbone in enumerate(backbones):
@@ -79,13 +105,16 @@ def collate_backbones(
         torsion[row, :length] = torsion_features(own)
         coordinate[row, :length] = np.arange(length)
         weight[row, :length] = 1.0
-        index[row, :length] = found.index + row * size
+        partner[row, :length] = found.partner + row * size
         radius[row, :length] = found.radius
         present[row, :length] = found.present
-    real = (atoms, frame, torsion, coordinate, weight)
     return BackboneInputs(
-        *(backend.asarray(value) for value in real),
-        backend.asarray(index, "int32"),
-        backend.asarray(radius),
-        backend.asarray(present),
+        atoms=backend.asarray(atoms),
+        frame=backend.asarray(frame),
+        torsion=backend.asarray(torsion),
+        coordinate=backend.asarray(coordinate),
+        weight=backend.asarray(weight),
+        partner=backend.asarray(partner, "int32"),
+        radius=backend.asarray(radius),
+        present=backend.asarray(present),
     )

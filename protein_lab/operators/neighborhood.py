@@ -47,14 +47,14 @@ class Neighbors(NamedTuple):
 
     Attributes
     ----------
-    index : ndarray of int, shape=(point, neighbor)
+    partner : ndarray of int, shape=(point, neighbor)
         Neighbors from near to far; the point itself where there are too few.
     radius : ndarray, shape=(point,)
         Radius of the ball, angstrom.
     present : ndarray of bool, shape=(point, neighbor)
     """
 
-    index: NDArray[np.int32]
+    partner: NDArray[np.int32]
     radius: NDArray[np.float32]
     present: NDArray[np.bool_]
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
-from protein_lab.constants import AMINO_ACIDS
 from protein_lab.models.sequence import NUM_TYPES, BackboneInputs, SequenceConfig, SequenceOperator
-from protein_lab.models.sequence_inputs import collate_backbones
+from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.training.chains import BatchOptions, ChainSource
 from protein_lab.training.corpus import Corpus
 
@@ -21,9 +20,6 @@ CLEAN_SHARE = 0.5
 LARGEST_NOISE = 0.15
 """Largest standard deviation of the noise on coordinates, angstrom: designs are no crystals."""
 
-_CODES = np.full(256, NUM_TYPES, dtype=np.int32)
-_CODES[np.frombuffer(AMINO_ACIDS[:NUM_TYPES].encode(), dtype=np.uint8)] = np.arange(NUM_TYPES)
-
 
 class SequenceChain(NamedTuple):
     """A stretch of a real chain: backbone, types of residues, and a random order of them."""
@@ -31,27 +27,6 @@ class SequenceChain(NamedTuple):
     backbone: NDArray[np.float64]
     residues: NDArray[np.int32]
     order: NDArray[np.int64]
-
-
-def residue_types(sequence: str) -> NDArray[np.int32]:
-    """Give indices into :data:`~protein_lab.constants.AMINO_ACIDS`; 20 where unknown."""
-    return _CODES[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
-
-
-def visibility(order: NDArray[np.integer], index: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Say which neighbors each residue sees the type of: those earlier in the order.
-
-    Parameters
-    ----------
-    order : ndarray, shape=(batch, point)
-    index : ndarray, shape=(batch, point, neighbor)
-        Rows of the batch's points laid end to end.
-
-    Returns
-    -------
-    ndarray of int, shape=(batch, point, neighbor)
-    """
-    return (order.ravel()[index] < order[:, :, None]).astype(np.int32)
 
 
 class SequenceTask:
@@ -110,7 +85,7 @@ class SequenceTask:
         for row, chain in enumerate(chains):
             residues[row, : len(chain.residues)] = chain.residues
             order[row, : len(chain.order)] = chain.order
-        visible = visibility(order, self.backend.to_numpy(inputs.index))
+        visible = visibility(order, self.backend.to_numpy(inputs.partner))
         target = np.eye(NUM_TYPES + 1, dtype=np.float32)[residues][..., :NUM_TYPES]
         return (
             inputs,
@@ -132,9 +107,9 @@ class SequenceTask:
         operator = self.kind(self.config, params, xp)
         described = operator.describe(inputs)
         with xp.mixed_precision():
-            encoded = operator.encode(described, inputs.index)
+            encoded = operator.encode(described)
             first = operator.first_logits(encoded)
-            final = operator.decode(encoded, inputs.index, residues, visible)
+            final = operator.decode(encoded, residues, visible)
         parts = {
             "first": cross_entropy(xp, first, target),
             "final": cross_entropy(xp, final, target),

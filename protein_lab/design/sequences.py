@@ -1,0 +1,182 @@
+"""Draw sequences for a backbone with the sequence operator.
+
+Residues are drawn in a random order, each seeing those drawn before it. Residues that do not see
+each other are drawn at once: the order is a random coloring of the graph of neighbors, color by
+color, so that a chain takes about fifteen steps whatever its length, and each draw is still
+conditioned on all neighbors that came earlier.
+
+Everything random comes from a NumPy generator; backends agree to rounding of the probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_lab.constants import AMINO_ACIDS
+from protein_lab.design.sequence_options import LETTERS, SequenceOptions
+from protein_lab.models.sequence import NUM_TYPES, EncodedBackbone, SequenceOperator
+from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
+from protein_lab.operators.neighborhood import find_neighbors
+from protein_lab.typing import FloatArray, IntArray
+
+_BANNED = -1e9
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DesignedSequence:
+    """A sequence for a backbone and how sure the operator is of it.
+
+    Attributes
+    ----------
+    sequence : str
+        One-letter codes.
+    score : float
+        Mean of log p of the drawn residues (of all, where all are fixed), nats; 0 is certainty.
+    probability : ndarray, shape=(residue,)
+        Probability of each residue, at temperature 1, given the backbone and the residues that
+        came before it.
+    entropy : ndarray, shape=(residue,)
+        Entropy of the distribution that the residue comes from, nats; at most log 20.
+    """
+
+    sequence: str
+    score: float
+    probability: FloatArray
+    entropy: FloatArray
+
+
+def design_sequences(
+    operator: SequenceOperator,
+    backbone: FloatArray,
+    options: SequenceOptions,
+    rng: np.random.Generator,
+) -> list[DesignedSequence]:
+    """Draw sequences for one backbone.
+
+    Parameters
+    ----------
+    operator : SequenceOperator
+    backbone : ndarray, shape=(residue, 4, 3)
+        N, CA, C, O, angstrom.
+    options : SequenceOptions
+        Free of faults; residues fixed beyond the end of the chain are passed over.
+    rng : Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    list of DesignedSequence
+        Best score first.
+    """
+    size, count = len(backbone), options.num_sequences
+    xp = operator.backend
+    fixed = np.zeros(size, dtype=bool)
+    residues = np.full((count, size), NUM_TYPES, dtype=np.int32)
+    for item in options.fixed:
+        if item.position <= size:
+            fixed[item.position - 1] = True
+            residues[:, item.position - 1] = LETTERS.index(item.residue)
+    near = find_neighbors(backbone[:, 1], operator.config.neighbors)
+    order = np.stack([random_order(near.partner, fixed, rng) for _ in range(count)])
+    uniform = rng.random((count, size))
+    inputs = collate_backbones(xp, [backbone], operator.config.neighbors)
+    encoded = _repeat(operator, operator.embed(inputs), count)
+    visible = xp.asarray(visibility(order, xp.to_numpy(encoded.partner)), "int32")
+    banned = np.isin(np.arange(NUM_TYPES), residue_types(options.excluded))
+    logits = np.zeros((count, size, NUM_TYPES))
+    for color in range(int(order.max()) + 1):
+        free = (order == color) & ~fixed
+        if free.any():
+            shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
+            logits[free] = xp.to_numpy(shown).astype(np.float64)[free]
+            tempered = np.where(banned, _BANNED, logits[free] / options.temperature)
+            residues[free] = _draw(_softmax(tempered), uniform[free])
+    if fixed.any():
+        shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
+        logits[:, fixed] = xp.to_numpy(shown).astype(np.float64)[:, fixed]
+    return _ranked(residues, _softmax(logits), fixed)
+
+
+def random_order(
+    partner: NDArray[np.integer], first: NDArray[np.bool_], rng: np.random.Generator
+) -> IntArray:
+    """Color residues in random order so that neighbors differ, and count colors as the order.
+
+    Parameters
+    ----------
+    partner : ndarray, shape=(residue, neighbor)
+        Neighbors; a residue beside itself is passed over.
+    first : ndarray of bool, shape=(residue,)
+        Residues that come before all others.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of int, shape=(residue,)
+        Color from 0; residues that see each other in any direction have different ones.
+    """
+    size = len(partner)
+    touching = np.zeros((size, size), dtype=bool)
+    touching[np.arange(size)[:, None], partner] = True
+    touching |= touching.T
+    np.fill_diagonal(touching, False)
+    color = np.full(size, -1)
+    shuffled = rng.permutation(size)
+    lowest = 0
+    for group in (shuffled[first[shuffled]], shuffled[~first[shuffled]]):
+        for residue in group:
+            taken = np.zeros(size + 1, dtype=bool)
+            taken[color[touching[residue]]] = True  # -1, no color yet, marks the last entry
+            taken[-1] = False
+            color[residue] = lowest + int(np.argmin(taken[lowest:]))
+        lowest = int(color.max()) + 1 if len(group) else 0
+    return color
+
+
+def _repeat(operator: SequenceOperator, encoded: EncodedBackbone, count: int) -> EncodedBackbone:
+    """Lay copies of one encoded backbone side by side."""
+    xp = operator.backend
+    size = encoded.node.shape[1]
+    own = xp.to_numpy(encoded.partner)[0]
+    partner = np.stack([own + number * size for number in range(count)])
+    return EncodedBackbone(
+        node=xp.concat([encoded.node] * count, axis=0),
+        pair=xp.concat([encoded.pair] * count, axis=0),
+        log_weight=xp.concat([encoded.log_weight] * count, axis=0),
+        partner=xp.asarray(partner, "int32"),
+    )
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _draw(probability: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Invert the cumulative distribution of each row."""
+    reached = np.cumsum(probability, axis=-1) > uniform[:, None]
+    # rounding may leave the last sum below one: then the last possible type is drawn
+    possible = NUM_TYPES - 1 - np.argmax(probability[:, ::-1] > 0, axis=-1)
+    return np.where(reached.any(axis=-1), reached.argmax(axis=-1), possible).astype(np.int32)
+
+
+def _ranked(
+    residues: NDArray[np.int32], probability: NDArray[np.float64], fixed: NDArray[np.bool_]
+) -> list[DesignedSequence]:
+    chosen = np.take_along_axis(probability, residues[..., None], axis=-1)[..., 0]
+    logarithm = np.log(np.maximum(probability, 1e-12))
+    entropy = -(probability * logarithm).sum(axis=-1)
+    counted = ~fixed if not fixed.all() else fixed
+    made = [
+        DesignedSequence(
+            sequence="".join(AMINO_ACIDS[code] for code in row),
+            score=float(np.log(np.maximum(p[counted], 1e-12)).mean()),
+            probability=p.astype(np.float32),
+            entropy=h.astype(np.float32),
+        )
+        for row, p, h in zip(residues, chosen, entropy, strict=True)
+    ]
+    return sorted(made, key=lambda item: -item.score)
