@@ -6,7 +6,7 @@ which the operator gives at every step, so it is turned with its input whatever 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -153,14 +153,31 @@ def guess_inputs(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CurveSample:
+    """Curves drawn for one chain.
+
+    Attributes
+    ----------
+    curve : ndarray, shape=(sample, point, 3)
+        Centered, angstrom.
+    log_sigma : ndarray, shape=(sample,)
+        Logarithm of the standard deviation that the operator predicted on the way, averaged over
+        points and steps: how sure it was of where the curve was going. Zero without steps.
+    """
+
+    curve: NDArray[np.float64]
+    log_sigma: NDArray[np.float64]
+
+
 def sample_curves(
     operator: BaseNeuralOperator[Any],
     conditions: Conditions,
     noise: FloatArray,
-    steps: int = 40,
+    steps: int = 20,
     *,
     start: float = 0.0,
-) -> NDArray[np.float64]:
+) -> CurveSample:
     """Integrate the coarse flow.
 
     Parameters
@@ -179,8 +196,7 @@ def sample_curves(
 
     Returns
     -------
-    ndarray, shape=(sample, point, 3)
-        Centered curves, angstrom.
+    CurveSample
 
     Raises
     ------
@@ -194,8 +210,9 @@ def sample_curves(
     backend, count = operator.backend, len(noise)
     known = np.asarray(conditions.axis_curve, dtype=np.float64)
     state = (1.0 - start) * noise + start * known
+    log_sigma = np.zeros(count)
     if start == 1.0:
-        return state
+        return CurveSample(state, log_sigma)
     blank = replace(conditions, axis_curve=np.zeros_like(conditions.axis_curve))
     inputs = collate(
         backend, [blank] * count, [NO_GUESS] * count, [0.0] * count,
@@ -210,10 +227,11 @@ def sample_curves(
         predicted = operator.predict(field, time, operator.encode(placed))
         guess = np.asarray(backend.to_numpy(predicted.mean)[:, :, 0], dtype=np.float64)
         guess = guess - guess.mean(axis=1, keepdims=True)
+        log_sigma += backend.to_numpy(predicted.log_sigma).mean(axis=1) / (len(times) - 1)
         state = state + (guess - state) * ((following - now) / (1.0 - now))
     if not np.isfinite(state).all():
         raise GeometryError(
             f"The operator {operator.name!r} gave curves that are not finite "
             f"for a chain of {len(known)} points."
         )
-    return state
+    return CurveSample(state, log_sigma)

@@ -91,9 +91,9 @@ def test_sampled_curves_turn_with_their_noise_and_know_left_from_right(
     noise = draw_polymer(np.random.default_rng(3), len(STATES), conditions.length, 2)
     rotation, _ = np.linalg.qr(np.random.default_rng(4).standard_normal((3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
-    plain = sample_curves(operator, conditions, noise, steps=5)
-    turned = sample_curves(operator, conditions, noise @ rotation.T, steps=5)
-    mirrored = sample_curves(operator, conditions, -noise, steps=5)
+    plain = sample_curves(operator, conditions, noise, steps=5).curve
+    turned = sample_curves(operator, conditions, noise @ rotation.T, steps=5).curve
+    mirrored = sample_curves(operator, conditions, -noise, steps=5).curve
     np.testing.assert_allclose(turned, plain @ rotation.T, atol=1e-3)
     assert np.abs(mirrored + plain).max() > 0.05
 
@@ -103,7 +103,7 @@ def test_late_starts_keep_the_known_curve(operator: CurveDeepONet) -> None:
     curve = np.cumsum(np.random.default_rng(0).standard_normal((len(STATES), 3)), axis=0)
     conditions = coarsen(compile_conditions(STATES, ELEMENTS, [], curve), 4.0)
     noise = draw_polymer(np.random.default_rng(3), len(STATES), conditions.length, 1)
-    kept = sample_curves(operator, conditions, noise, start=1.0)
+    kept = sample_curves(operator, conditions, noise, start=1.0).curve
     np.testing.assert_allclose(kept[0], conditions.axis_curve, atol=1e-6)
     with pytest.raises(ProteinLabError, match="start"):
         sample_curves(operator, conditions, noise, start=1.5)
