@@ -22,6 +22,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
     asked_states,
 )
+from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         elements = asked_elements(merged.states)
         faults += _element_faults(elements, merged)
         # A constraint that could not be read may hold the element that a pairing names.
-        faults += _pairing_faults(pairings, None if unreadable else len(elements))
+        faults += naming_faults(pairings, None if unreadable else len(elements))
+        if not unreadable:
+            faults += contradictions(elements, pairings)
         faults += _reach_faults(elements, pairings, merged)
     else:
-        faults += _pairing_faults(pairings, None)
+        faults += naming_faults(pairings, None)
     return faults
 
 
@@ -186,37 +189,6 @@ def _element_faults(elements: Sequence[AskedElement], merged: AskedStates) -> It
                 f"{element.length}.",
                 remedy=f"Make the {name} longer, or ask for loop there.",
             )
-
-
-def _pairing_faults(pairings: Sequence[tuple[str, Pairing]], count: int | None) -> Iterator[Fault]:
-    seen: dict[tuple[int, int], tuple[str, str]] = {}
-    for path, pairing in pairings:
-        for name in ("first", "second"):
-            element = getattr(pairing, name)
-            if count is not None and element is not None and element > count:
-                yield Fault(
-                    path=f"{path}.{name}",
-                    message=f"Expected an element from 1 to {count}, but got {element}."
-                    if count
-                    else f"Element {element} is named, but the request asks for no element.",
-                    remedy="Elements are the asked helices and strands, counted along the chain.",
-                )
-        if None in (pairing.first, pairing.second, pairing.orientation):
-            continue
-        key = (min(pairing.first, pairing.second), max(pairing.first, pairing.second))
-        if key in seen:
-            other, orientation = seen[key]
-            same = orientation == pairing.orientation
-            yield Fault(
-                path=path,
-                message=f"Elements {key[0]} and {key[1]} are paired twice: {other} says "
-                f"{orientation} too."
-                if same
-                else f"Elements {key[0]} and {key[1]} are asked to be {pairing.orientation} here, "
-                f"but {orientation} in {other}.",
-                remedy="Keep one of the two.",
-            )
-        seen.setdefault(key, (path, pairing.orientation))
 
 
 def _reach_faults(
