@@ -19,7 +19,7 @@ from protein_lab import __version__
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.curves import fold_curve
 from protein_lab.design.fold_library import Hit
-from protein_lab.design.request import RESULTS_VERSION, DesignRequest, request_id
+from protein_lab.design.request import RESULTS_VERSION, DesignRequest
 from protein_lab.design.sampling import (
     Question,
     bend_fold,
@@ -98,7 +98,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
-    identity = request_id(request, runtime.digest)
+    identity = runtime.request_id(request)
     question = draw_question(request, _stream(request, 0), runtime.corpus)
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
@@ -303,7 +303,7 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
     ]
     return DesignResult(
         request=request,
-        request_id=request_id(request, runtime.digest),
+        request_id=runtime.request_id(request),
         designs=tuple(ranked),
         outcome=outcome(losses, request.num_designs),
         provenance=_provenance(request, runtime, designs),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.fold_library import FoldLibrary, Hit
-from protein_lab.design.request import DesignRequest
+from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.weights import load_operator, weights_digest
@@ -97,6 +97,10 @@ class Runtime:
         """
         backend = self.operator.backend
         return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
+
+    def request_id(self, request: DesignRequest) -> str:
+        """Identify the answer that a request gets here."""
+        return request_id(request, self.digest, self.corpus.digest)
 
     def hits(self, blueprint: Blueprint) -> tuple[Hit, ...]:
         """Search the library, once for each blueprint."""

@@ -25,7 +25,7 @@ AnyConstraint = SecondaryStructure | Pairing
 
 
 class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A question to the engine; the same question with the same weights has one answer.
+    """A question to the engine; with the same weights and corpus it has one answer.
 
     Attributes
     ----------
@@ -83,7 +83,10 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def request_id(
-    request: DesignRequest, weights_digest: str, results_version: int = RESULTS_VERSION
+    request: DesignRequest,
+    weights_digest: str,
+    corpus_digest: str,
+    results_version: int = RESULTS_VERSION,
 ) -> str:
     """Identify the answer to a request.
 
@@ -93,6 +96,8 @@ def request_id(
         The question.
     weights_digest : str
         Digest of the operator's weights.
+    corpus_digest : str
+        Digest of the corpus that folds and blueprints come from.
     results_version : int
         Number that is raised when the same question would get another answer.
 
@@ -102,7 +107,7 @@ def request_id(
         SHA-256 in hexadecimal.
     """
     digest = hashlib.sha256(request.canonical())
-    digest.update(f"\n{weights_digest}\n{results_version}\n".encode())
+    digest.update(f"\n{weights_digest}\n{corpus_digest}\n{results_version}\n".encode())
     return digest.hexdigest()
 
 

@@ -84,7 +84,7 @@ class DaskExecutor:
         if not wanted or should_stop():
             return
         with self._client(len(wanted)) as client:
-            identity = request_id(request, runtime_spec.weights_digest)
+            identity = request_id(request, runtime_spec.weights_digest, runtime_spec.corpus_digest)
             futures = [
                 client.submit(
                     compute_design,

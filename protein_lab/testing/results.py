@@ -76,7 +76,7 @@ def example_result(designs: Sequence[Design] | None = None, seed: int = 7) -> De
     request = DesignRequest(length=(16, 24), num_designs=len(answer), seed=seed, name="example")
     return DesignResult(
         request=request,
-        request_id=request_id(request, "0" * 64),
+        request_id=request_id(request, "0" * 64, "0" * 64),
         designs=answer,
         outcome="1 of 2 designs was accepted; ask for more designs.",
         provenance={"versions": {"protein_lab": "0.1.0"}, "weights_digest": "0" * 64, "seed": seed},

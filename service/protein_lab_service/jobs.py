@@ -22,6 +22,7 @@ from protein_lab.settings import Settings
 from protein_lab.store.objects import load_result, save_result
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import Design, DesignResult
+from protein_lab.training.corpus import Corpus
 from protein_lab_service.job_table import Job, JobTable
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,9 +69,12 @@ class Jobs:
         ------
         WeightsError
             When its operator has no weights here.
+        CorpusError
+            When there is no corpus here.
         """
         digest = weights_digest(request.operator, self._settings.weights)
-        job = self.table.add(request_id(request, digest), request)
+        corpus = Corpus.open(self._settings.corpus).digest
+        job = self.table.add(request_id(request, digest, corpus), request)
         self._wake.set()
         return job
 
@@ -132,9 +136,9 @@ class Jobs:
 
     def _design(self, job: Job) -> None:
         runtime = self._runtime(job.request)
-        if request_id(job.request, runtime.digest) != job.id:
+        if runtime.request_id(job.request) != job.id:
             raise WeightsError(
-                "The weights were replaced after this request was accepted.",
+                "The weights or the corpus were replaced after this request was accepted.",
                 "Post the request again; it gets a new id.",
             )
 

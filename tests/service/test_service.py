@@ -21,6 +21,7 @@ from protein_lab.protein import Protein
 from protein_lab.settings import Settings
 from protein_lab.store.objects import load_result
 from protein_lab.store.schema import DesignResult
+from protein_lab.training.corpus import Corpus
 
 TOKEN = "a token of the tests 0123456789"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -58,7 +59,7 @@ def _wait(client: TestClient[Any], path: str) -> dict[str, Any]:
 
 def _identity(settings: Settings, request: dict[str, Any]) -> str:
     digest = weights_digest("enhanced_deeponet", settings.weights)
-    return request_id(decode_request(request), digest)
+    return request_id(decode_request(request), digest, Corpus.open().digest)
 
 
 @pytest.fixture(scope="module")

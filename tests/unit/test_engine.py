@@ -15,7 +15,7 @@ from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
 from protein_lab.design import selection
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
 from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
@@ -61,7 +61,7 @@ def test_a_request_is_answered_in_full(
 ) -> None:
     """Every design is there with geometry, uncertainty, a measurement a constraint and checks."""
     assert sorted(item.index for item in result.designs) == [0, 1]
-    assert result.request_id == request_id(REQUEST, runtime.digest)
+    assert result.request_id == runtime.request_id(REQUEST)
     for item in result.designs:
         assert item.failed is None
         assert item.backbone.shape == (len(HAIRPIN), 4, 3)

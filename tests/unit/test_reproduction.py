@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from protein_lab import engine
-from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ExecutionError, IntegrityError, StoreError
 from protein_lab.execution.base import OnDesign, RuntimeSpec, ShouldStop
 from protein_lab.execution.local import LocalExecutor
@@ -36,7 +36,7 @@ def runtime() -> engine.Runtime:
 def first_folder(runtime: engine.Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the request into a folder, once for all tests of this file."""
     path = tmp_path_factory.mktemp("run") / "out"
-    with OutputFolder(path, REQUEST, request_id(REQUEST, runtime.digest)) as output:
+    with OutputFolder(path, REQUEST, runtime.request_id(REQUEST)) as output:
         run_request(REQUEST, runtime, output=output)
     return path
 
@@ -163,7 +163,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
     runtime: engine.Runtime, first_folder: Path, tmp_path: Path
 ) -> None:
     """Stop after one design; the second run makes only the other and the result is the same."""
-    identity = request_id(REQUEST, runtime.digest)
+    identity = runtime.request_id(REQUEST)
     seen: list[int] = []
     stopped = pytest.raises(ExecutionError, match="Stopped after 1 of 2")
     with OutputFolder(tmp_path / "out", REQUEST, identity) as output, stopped:
@@ -188,7 +188,7 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
 def test_a_finished_folder_is_read_and_not_run(runtime: engine.Runtime, folder: Path) -> None:
     """The same command a second time gives the stored result and makes no design."""
     executor = Remembering(runtime)
-    with OutputFolder(folder, REQUEST, request_id(REQUEST, runtime.digest)) as output:
+    with OutputFolder(folder, REQUEST, runtime.request_id(REQUEST)) as output:
         result = run_request(REQUEST, runtime, output=output, executor=executor)
     assert executor.asked == []
     same_bits(result, load_result(folder))

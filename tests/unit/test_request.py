@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from protein_lab.constraints.pairing import Pairing
-from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
+from protein_lab.constraints.secondary_structure import AskedElement, Range, SecondaryStructure
+from protein_lab.design.blueprint import blueprint_of
 from protein_lab.design.decoding import MAX_FAULTS, MAX_REQUEST_BYTES
+from protein_lab.design.pairing_checks import contradictions
 from protein_lab.design.request import (
     DesignRequest,
     check_request,
@@ -21,6 +23,7 @@ from protein_lab.design.request import (
 )
 from protein_lab.errors import EXIT_INVALID_REQUEST, InvalidRequestError, ProteinLabError
 from protein_lab.settings import ASSETS
+from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault
 
 HELIX_TURN_HELIX = "LL" + "H" * 14 + "LLLL" + "H" * 14 + "LL"
@@ -243,6 +246,85 @@ def test_pairing_without_elements() -> None:
     assert set(found) == {"$.constraints[0].first", "$.constraints[0].second"}
 
 
+FOUR_STRANDS = "L" + "EEEEELLLLLLLL" * 4
+FOUR_HELICES = "L" + "HHHHHHHHHHHHLLLLLLLL" * 4
+TWO_OF_EACH = "L" + "EEEEEELLLLLLLL" * 2 + "HHHHHHHHHHHHLLLLLLLL" * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "pairings", "found"),
+    [
+        # a sheet of four strands, and a barrel of them: both fine
+        (FOUR_STRANDS, [pairing(1, 2), pairing(2, 3), pairing(3, 4)], []),
+        (FOUR_STRANDS, [pairing(1, 2), pairing(2, 3), pairing(3, 4), pairing(4, 1)], []),
+        (FOUR_HELICES, [pairing(1, 2), pairing(1, 3), pairing(1, 4)], []),
+        (FOUR_HELICES, [pairing(1, 2), pairing(2, 3), pairing(1, 3, "parallel")], []),
+        (FOUR_HELICES, [pairing(1, 2), pairing(2, 3), pairing(1, 3, "crossing")], []),
+        (FOUR_STRANDS, [pairing(1, 2), pairing(2, 3), pairing(2, 4)],
+         [("$.constraints[3]", "warning")]),
+        (FOUR_STRANDS, [pairing(1, 2, "crossing")], [("$.constraints[1].orientation", "error")]),
+        (TWO_OF_EACH, [pairing(2, 3, "crossing")], []),
+        (FOUR_HELICES, [pairing(1, 2), pairing(2, 3), pairing(3, 1)],
+         [("$.constraints[3]", "error")]),
+        (FOUR_STRANDS, [pairing(1, 2), pairing(2, 3), pairing(3, 1)],
+         [("$.constraints[3]", "warning")]),
+        (TWO_OF_EACH, [pairing(1, 2), pairing(2, 3), pairing(3, 1)],
+         [("$.constraints[3]", "error")]),
+        (FOUR_HELICES, [pairing(1, 2), pairing(3, 4), pairing(4, 1), pairing(2, 3, "parallel")],
+         [("$.constraints[4]", "error")]),
+        # the second circle shares a pairing with the first, and both are told
+        (FOUR_HELICES, [pairing(2, 1), pairing(3, 2), pairing(1, 3), pairing(3, 4), pairing(4, 2)],
+         [("$.constraints[3]", "error"), ("$.constraints[5]", "error")]),
+    ],
+)  # fmt: skip
+def test_pairings_that_contradict_each_other(
+    text: str, pairings: list[Any], found: list[tuple[str, str]]
+) -> None:
+    """Impossible combinations stop a request, unusual ones are told; usual ones pass unmentioned.
+
+    Axes of three helices cannot all be antiparallel: two of three directions always agree.
+    """
+    faults = [f for f in check_request(asking(string(text), *pairings)) if "reach" not in f.message]
+    assert [(fault.path, fault.severity) for fault in faults] == found
+    assert all(fault.remedy for fault in faults)
+
+
+def test_elements_of_an_unread_constraint_are_not_guessed_at() -> None:
+    """Numbers of elements mean nothing while a part of the secondary structure is unknown."""
+    faults = errors(asking(string(FOUR_STRANDS), {"kind": "helix"}, pairing(1, 2, "crossing")))
+    assert set(faults) == {"$.constraints[1].kind"}
+
+
+def test_real_chains_hardly_ever_contradict_themselves() -> None:
+    """What is called an error occurs in no chain of the corpus, and warnings are rare."""
+    corpus = Corpus.open()
+    warned = 0
+    chains = corpus.indices(min_length=60, max_length=200)[::40]
+    for index in chains:
+        blueprint = blueprint_of(
+            corpus.backbone(int(index)), corpus.secondary_structure(int(index))
+        )
+        elements = [AskedElement(e.kind, e.start, e.stop) for e in blueprint.elements]
+        pairs = [
+            (f"$.constraints[{n}]",
+             Pairing(first=p.first + 1, second=p.second + 1, orientation=p.orientation))
+            for n, p in enumerate(blueprint.pairs)
+        ]  # fmt: skip
+        faults = list(contradictions(elements, pairs))
+        assert all(fault.severity == "warning" for fault in faults), corpus.ids[int(index)]
+        warned += bool(faults)
+    assert len(chains) > 150
+    assert 0 < warned < 0.25 * len(chains)
+
+
+def test_many_circles_are_not_all_listed() -> None:
+    """A request full of contradictions gets a few of them, at once."""
+    text = "L" + "HHHHLL" * 60
+    pairings = [pairing(a, b) for a in range(1, 61) for b in range(a + 1, 61)]
+    faults = check_request(asking(string(text), *pairings))
+    assert sum("circle" in fault.message for fault in faults) == 20
+
+
 def test_loops_that_cannot_reach_are_warned_of() -> None:
     """A parallel pair needs a loop along the whole element; the request still runs."""
     data = asking(string(HELIX_TURN_HELIX), pairing(1, 2, "parallel"))
@@ -318,15 +400,16 @@ def test_equal_requests_have_equal_ids() -> None:
     """The id looks through key order and defaults, and sees everything that changes the answer."""
     one = decode_request(b'{"length": 64, "seed": 3}')
     two = decode_request(b'{"seed": 3, "num_designs": 8, "length": 64, "constraints": []}')
-    assert request_id(one, "weights") == request_id(two, "weights")
+    assert request_id(one, "weights", "corpus") == request_id(two, "weights", "corpus")
     changed = {
-        request_id(one, "weights"),
-        request_id(one, "other weights"),
-        request_id(one, "weights", results_version=99),
-        request_id(msgspec.structs.replace(one, seed=4), "weights"),
-        request_id(msgspec.structs.replace(one, length=(64, 64)), "weights"),
+        request_id(one, "weights", "corpus"),
+        request_id(one, "other weights", "corpus"),
+        request_id(one, "weights", "other corpus"),
+        request_id(one, "weights", "corpus", results_version=99),
+        request_id(msgspec.structs.replace(one, seed=4), "weights", "corpus"),
+        request_id(msgspec.structs.replace(one, length=(64, 64)), "weights", "corpus"),
     }
-    assert len(changed) == 5
+    assert len(changed) == 6
     assert all(len(digest) == 64 for digest in changed)
 
 
