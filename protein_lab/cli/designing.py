@@ -51,7 +51,7 @@ def design(
     as_json
         Print the summary as JSON.
     """
-    from protein_lab.design.request import decode_request, read_request_bytes, request_id
+    from protein_lab.design.request import decode_request, read_request_bytes
     from protein_lab.engine import Runtime
     from protein_lab.execution.run import run_request
     from protein_lab.store.output import OutputFolder
@@ -64,7 +64,7 @@ def design(
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
     bar = _ProgressBar(asked.num_designs, quiet=as_json)
-    with OutputFolder(folder, asked, request_id(asked, runtime.digest)) as output, bar:
+    with OutputFolder(folder, asked, runtime.request_id(asked)) as output, bar:
         result = run_request(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
             progress=bar.advance,
@@ -74,7 +74,8 @@ def design(
     if as_json:
         print((folder / "summary.json").read_text(encoding="utf-8"))
     else:
-        print(f"{result.outcome}\n{folder}/summary.json  {folder}/report.html")
+        page = folder / "report.html"
+        print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
     return EXIT_DONE if result.num_accepted >= asked.num_designs else EXIT_TOO_FEW_ACCEPTED
 
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +93,9 @@ def build(
     path: Path | None = None,
     max_length: int = 512,
 ) -> int:
-    """Build a corpus of real chains.
+    """Build a corpus of real chains, and the table of its elements that designing searches.
+
+    Designs take their folds from it while PROTEIN_LAB_CORPUS names it.
 
     Parameters
     ----------
@@ -106,6 +109,7 @@ def build(
     max_length
         Longest chain, residues.
     """
+    from protein_lab.design.element_table import save_table
     from protein_lab.training.corpus import build_corpus
     from protein_lab.training.filters import CorpusOptions
     from protein_lab.training.sources import FolderSource, PdbSource, ProMod3Source
@@ -120,7 +124,9 @@ def build(
         chosen = PdbSource.from_file(str(path), destination.with_suffix(".downloads"))
     options = CorpusOptions(max_length=max_length)
     made = build_corpus(chosen, destination, options, lambda stage, done: say(f"{stage}: {done}"))
+    say(f"elements: {save_table(made)}")
     print_json(made.summary())
+    say(f"To design with it: export PROTEIN_LAB_CORPUS={shlex.quote(str(destination.resolve()))}")
     return EXIT_DONE
 
 

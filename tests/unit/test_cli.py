@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from protein_lab.cli import main
+from protein_lab.design.element_table import load_table, table_file
+from protein_lab.protein import Protein
+from protein_lab.training.corpus import Corpus
 
 REQUEST = {
     "constraints": [
@@ -129,3 +133,38 @@ def test_overrides_take_the_place_of_the_request(
     capsys.readouterr()
     one, other = ((f / "designs" / "001.cif").read_bytes() for f in (out, again))
     assert one == other
+
+
+@pytest.mark.skipif(shutil.which("mmseqs") is None, reason="mmseqs is not installed")
+def test_a_corpus_of_ones_own_gives_the_folds(
+    request_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Structure files become a corpus with its element table, and designs take folds from it."""
+    shipped, files, own = Corpus.open(), tmp_path / "files", tmp_path / "own.zarr"
+    files.mkdir()
+    for index in shipped.indices("train", 60, 80)[:5]:
+        protein = Protein.from_backbone(shipped.backbone(index), shipped.sequence(index))
+        (files / f"{shipped.ids[index]}.cif").write_text(protein.to_mmcif())
+    assert run("corpus", "build", "folder", own, "--path", files) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["num_chains"] == 5
+    assert f"PROTEIN_LAB_CORPUS={own}" in told.err
+    corpus = Corpus.open(own)
+    assert table_file(corpus).is_file()
+    assert len(load_table(corpus).length) == 5
+
+    identities = []
+    for place, source in ((own, corpus), (shipped.path, shipped)):
+        monkeypatch.setenv("PROTEIN_LAB_CORPUS", str(place))
+        out = tmp_path / place.stem
+        assert run("design", request_file, "--out", out, "--no-report", "--json") in (0, 3)
+        assert json.loads(capsys.readouterr().out)["designs"][0]["source"] in source.ids
+        told = json.loads((out / "provenance.json").read_text())["provenance"]
+        assert told["corpus_digest"] == source.digest
+        identities.append(json.loads((out / "summary.json").read_text())["request_id"])
+    assert identities[0] != identities[1]
+    # a folder that holds designs from one corpus is not taken for an answer from another
+    assert run("design", request_file, "--out", tmp_path / "own", "--no-report") == 1
