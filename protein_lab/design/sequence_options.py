@@ -1,4 +1,4 @@
-"""What a request says about the sequences of its designs."""
+"""What a request says about the sequences of its designs, and what comes of it."""
 
 from __future__ import annotations
 
@@ -89,6 +89,28 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                     remedy="Keep one of them.",
                 )
             first.setdefault(item.position, number)
+
+
+class DesignedSequence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sequence for a backbone and how sure the operator is of it; figures have four decimals.
+
+    Attributes
+    ----------
+    sequence : str
+        One-letter codes.
+    score : float
+        Mean of log p of the drawn residues (of all, where all are fixed), nats; 0 is certainty.
+    probability : tuple of float
+        Probability of each residue, at temperature 1, given the backbone and the residues that
+        came before it.
+    entropy : tuple of float
+        Entropy of the distribution that each residue comes from, nats; at most log 20.
+    """
+
+    sequence: str
+    score: float
+    probability: tuple[float, ...]
+    entropy: tuple[float, ...]
 
 
 def _excluded_faults(excluded: str | None, path: str) -> Iterator[Fault]:

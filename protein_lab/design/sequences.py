@@ -10,13 +10,11 @@ Everything random comes from a NumPy generator; backends agree to rounding of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.constants import AMINO_ACIDS
-from protein_lab.design.sequence_options import LETTERS, SequenceOptions
+from protein_lab.design.sequence_options import LETTERS, DesignedSequence, SequenceOptions
 from protein_lab.models.sequence import NUM_TYPES, EncodedBackbone, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.operators.neighborhood import find_neighbors
@@ -25,27 +23,9 @@ from protein_lab.typing import FloatArray, IntArray
 _BANNED = -1e9
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class DesignedSequence:
-    """A sequence for a backbone and how sure the operator is of it.
-
-    Attributes
-    ----------
-    sequence : str
-        One-letter codes.
-    score : float
-        Mean of log p of the drawn residues (of all, where all are fixed), nats; 0 is certainty.
-    probability : ndarray, shape=(residue,)
-        Probability of each residue, at temperature 1, given the backbone and the residues that
-        came before it.
-    entropy : ndarray, shape=(residue,)
-        Entropy of the distribution that the residue comes from, nats; at most log 20.
-    """
-
-    sequence: str
-    score: float
-    probability: FloatArray
-    entropy: FloatArray
+def sequence_stream(seed: int, index: int) -> np.random.Generator:
+    """Random stream for the sequences of one design, apart from that of its coordinates."""
+    return np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=(1,)))
 
 
 def design_sequences(
@@ -173,9 +153,9 @@ def _ranked(
     made = [
         DesignedSequence(
             sequence="".join(AMINO_ACIDS[code] for code in row),
-            score=float(np.log(np.maximum(p[counted], 1e-12)).mean()),
-            probability=p.astype(np.float32),
-            entropy=h.astype(np.float32),
+            score=round(float(np.log(np.maximum(p[counted], 1e-12)).mean()), 4),
+            probability=tuple(p.round(4).tolist()),
+            entropy=tuple(h.round(4).tolist()),
         )
         for row, p, h in zip(residues, chosen, entropy, strict=True)
     ]

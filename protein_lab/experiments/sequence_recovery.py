@@ -19,7 +19,7 @@ from protein_lab.experiments.quality import Row
 from protein_lab.geometry import virtual_cb
 from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
-from protein_lab.models.weights import load_operator
+from protein_lab.models.weights import load_sequence_operator
 from protein_lab.training.corpus import Corpus
 
 RECOVERY_FLOOR: Final = 38.0
@@ -110,7 +110,7 @@ def run_sequence_recovery(
     SequenceReport
     """
     corpus = Corpus.open()
-    operator = load_operator(SequenceOperator.name, backend, folder=folder)
+    operator = load_sequence_operator(backend, folder=folder)
     chains = corpus.indices(split)
     if num_chains is not None:
         rng = np.random.default_rng(_SEED)

@@ -99,6 +99,18 @@ def load_operator(
         raise WeightsError(
             f"The operator must be one of {', '.join(OPERATORS)}, but it is {name!r}."
         )
+    return _load(name, backend, device, folder)
+
+
+def load_sequence_operator(
+    backend: str = "auto", *, device: str = "cpu", folder: Path | None = None
+) -> SequenceOperator:
+    """Load the trained sequence operator; parameters and errors as in :func:`load_operator`."""
+    return _load(SequenceOperator.name, backend, device, folder)
+
+
+def _load(name: str, backend: str, device: str, folder: Path | None) -> Any:
+    """Load any operator from its two files."""
     where = folder or Settings.from_environment().weights
     path = where / f"{name}.safetensors"
     card = read_card(path.with_suffix(".toml"))

@@ -139,7 +139,7 @@ def test_neighbors_leave_the_ball_smoothly(backbones: list[NDArray[np.floating]]
 
 def test_short_chains_have_few_neighbors() -> None:
     """A chain shorter than the ball holds works; what is missing is marked."""
-    place = np.arange(5)[:, None] * np.array([[3.8, 0.0, 0.0]])
+    place = np.arange(5.0)[:, None] * np.array([[3.8, 0.0, 0.0]])
     found = find_neighbors(place, 12)
     assert found.present.sum(axis=1).tolist() == [4] * 5
     assert (found.radius == LARGEST_BALL).all()
