@@ -18,12 +18,12 @@ from protein_lab.geometry import arc_speed, radius_of_gyration
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.typing import FloatArray
 
-NUM_CURVES: Final = 8
+NUM_CURVES: Final = 16
 """Curves drawn for a design; the one that fits its blueprint best is kept."""
 
 CURVE_STEPS: Final = 20
 
-TEMPERATURE: Final = 0.7
+TEMPERATURE: Final = 0.2
 """Scale of the polymers that curves start from; narrower than in training, they fold better."""
 
 _STRANDS_APART: Final = 6.5
