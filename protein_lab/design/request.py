@@ -64,7 +64,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints: Annotated[tuple[AnyConstraint, ...], msgspec.Meta(max_length=4000)] = ()
     num_designs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
-    operator: Literal["enhanced_deeponet"] = "enhanced_deeponet"
+    operator: Literal["enhanced_deeponet", "fno", "deeponet"] = "enhanced_deeponet"
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
     steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = 25
     samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
