@@ -93,6 +93,8 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     ------
     InvalidRequestError
         With all faults of the request.
+    WeightsError
+        When the request needs weights that are not there.
     """
     faults = request.check()
     errors = [fault for fault in faults if fault.severity == "error"]
@@ -100,6 +102,8 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
         raise InvalidRequestError(errors)
     identity = runtime.request_id(request)
     question = draw_question(request, _stream(request, 0), runtime.corpus)
+    if request.prior == "polymer" or request.novelty > 0.0:
+        _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
     if request.prior == "polymer":

@@ -156,6 +156,24 @@ def test_requests_with_faults_are_refused_before_anything_is_computed(
     assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
 
 
+def test_the_operator_folds_chains_by_itself(runtime: engine.Runtime) -> None:
+    """No fold of the library has a part in it; without weights for curves nothing is computed."""
+    request = msgspec.structs.replace(REQUEST, prior="polymer", num_designs=1, samples_per_design=1)
+    with pytest.raises(WeightsError, match="curve_deeponet"):
+        engine.design(request, runtime)
+    shipped = engine.Runtime.open(backend="numpy")
+    first = engine.design_one(request, 0, shipped)
+    assert first.failed is None
+    assert first.source == "polymer"
+    assert "tm_to_source" not in first.metrics
+    np.testing.assert_array_equal(first.backbone, engine.design_one(request, 0, shipped).backbone)
+    half = msgspec.structs.replace(request, prior="library", novelty=0.5)
+    mixed = engine.design_one(half, 0, shipped)
+    assert mixed.failed is None
+    assert mixed.source != "polymer"
+    assert np.abs(mixed.backbone - first.backbone).max() > 1.0
+
+
 def test_missing_weights_are_said_to_be_missing(tmp_path: Path) -> None:
     """Nothing is made up when the operator is not there."""
     with pytest.raises(WeightsError, match="cannot be read"):
