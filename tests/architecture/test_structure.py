@@ -67,3 +67,26 @@ def test_versions_agree() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert protein_lab.__version__ == project["version"]
+
+
+def test_continuous_integration_lints_and_tests() -> None:
+    """What is run for every change is what `make lint` and `make test` run here."""
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line for line in steps if line.startswith("make ")] == ["make lint", "make test"]
+    shown = subprocess.run(
+        ["make", "-n", "lint"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    tools = ("ruff check", "ruff format --check", "pyright", "lint-imports", "numpydoc lint")
+    assert [tool for tool in tools if tool not in shown.stdout] == []
+
+
+def test_docstrings_name_the_parameters_that_are_there(tmp_path: Path) -> None:
+    """The configured docstring lint finds a parameter that the code does not have."""
+    module = tmp_path / "module.py"
+    code = '"""A module."""\n\n\ndef add(one: int) -> int:\n    """Add one.\n\n    Parameters\n'
+    code += '    ----------\n    {name} : int\n        A number.\n    """\n    return one + 1\n'
+    lint = [Path(sys.executable).parent / "numpydoc", "lint", "--config", ROOT, module]
+    for name, passes in (("one", True), ("two", False)):
+        module.write_text(code.format(name=name))
+        done = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode == 0) == passes, done.stdout + done.stderr
