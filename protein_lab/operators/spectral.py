@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ def spectral_basis(points: int, points_per_residue: int) -> SpectralBasis:
     SpectralBasis
     """
     reach = min(REACH * points_per_residue, points)
-    size = int(next_fast_len(points + reach, real=True))
+    size = cast("int", next_fast_len(points + reach, real=True))  # SciPy has no types
     offset = np.arange(reach, dtype=np.float64) / points_per_residue
     even, odd = _kernels(offset)
     window = np.cos(0.5 * math.pi * offset / REACH) ** 2
