@@ -6,7 +6,7 @@ how frequent they are in each secondary-structure state at each degree of burial
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.constants import AMINO_ACIDS, SECONDARY_STRUCTURE_STATES
+from protein_lab.design.sequence_options import SequenceOptions
+from protein_lab.design.sequences import design_sequences, sequence_stream
 from protein_lab.experiments.quality import Row
 from protein_lab.geometry import virtual_cb
 from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
@@ -92,6 +94,7 @@ def run_sequence_recovery(
     backend: str = "auto",
     folder: Path | None = None,
     num_chains: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SequenceReport:
     """Measure recovery and perplexity of the operator and of the baselines.
 
@@ -104,6 +107,8 @@ def run_sequence_recovery(
         Where the weights lie; the shipped ones by default.
     num_chains : int, optional
         A random selection of so many chains instead of all.
+    progress : callable, optional
+        Called with the numbers of finished and of all chains.
 
     Returns
     -------
@@ -120,7 +125,51 @@ def run_sequence_recovery(
         ChainScores(item.residues, item.given | baselines.of(corpus, index, item.residues))
         for index, item in score_chains(operator, corpus, chains)
     ]
-    return SequenceReport(_rows(scores), calibrate(scores))
+    rows = _rows(scores)
+    drawn = [residue_types(text) for text in _draw_chains(operator, corpus, chains, progress)]
+    native = [residue_types(corpus.sequence(int(index))) for index in chains]
+    return SequenceReport(rows + _drawn_rows(drawn, native), calibrate(scores))
+
+
+def _draw_chains(
+    operator: SequenceOperator,
+    corpus: Corpus,
+    chains: NDArray[np.integer],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[str]:
+    """Draw one sequence for each chain, the way designs get theirs."""
+    options = SequenceOptions(num_sequences=1)
+    for number, index in enumerate(chains, start=1):
+        stream = sequence_stream(_SEED, int(index))
+        made = design_sequences(operator, corpus.backbone(int(index)), options, stream)
+        yield made[0].sequence
+        if progress is not None:
+            progress(number, len(chains))
+
+
+def _drawn_rows(
+    drawn: Sequence[NDArray[np.int32]], native: Sequence[NDArray[np.int32]]
+) -> list[Row]:
+    """Recovery of drawn sequences, and how far their composition is from the native one."""
+    picks = np.random.default_rng(_SEED).integers(len(drawn), size=(_RESAMPLES, len(drawn)))
+    hits, sizes = np.zeros(len(drawn)), np.zeros(len(drawn))
+    counts = np.zeros((2, len(drawn), NUM_TYPES))
+    for number, (made, true) in enumerate(zip(drawn, native, strict=True)):
+        known = true < NUM_TYPES
+        hits[number], sizes[number] = (made == true)[known].sum(), known.sum()
+        for side, codes in enumerate((made, true)):
+            counts[side, number] = np.bincount(codes[known], minlength=NUM_TYPES)
+    whole = np.arange(len(drawn))[None]
+    apart = []
+    for chosen in (whole, *picks[:, None]):
+        share = counts[:, chosen[0]].sum(axis=1)
+        share /= share.sum(axis=-1, keepdims=True)
+        apart.append(50.0 * np.abs(share[0] - share[1]).sum())
+    name = f"drawn at temperature {SequenceOptions().temperature:g}"
+    return [
+        _row(f"{name}: recovery", 100.0 * _ratio(hits, sizes, picks), "%", None, 1),
+        _row(f"{name}: composition off", np.array(apart), "%", None, -1),
+    ]
 
 
 class Baselines:
