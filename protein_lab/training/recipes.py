@@ -38,7 +38,8 @@ def load_recipe(name: str) -> Recipe:
     Parameters
     ----------
     name : str
-        Name of a shipped recipe, or path of a TOML file.
+        Name of a shipped recipe, or path of a TOML file: a recipe, or the card of weights, which
+        holds the recipe of their training.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def load_recipe(name: str) -> Recipe:
     if not path.is_file():
         path = Path(name)
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Recipe)
+        content = msgspec.toml.decode(path.read_bytes())
+        return msgspec.convert(content.get("recipe", content), Recipe)
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
         raise ProteinLabError(

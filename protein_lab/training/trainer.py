@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from protein_lab.backends import Backend, get_backend
 from protein_lab.errors import ProteinLabError
 from protein_lab.models.weights import OPERATORS, save_weights, write_atomically
+from protein_lab.training.card import training_command, training_loss, without_none
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
@@ -116,7 +117,8 @@ class Trainer:
         self.folder, self.corpus = folder, corpus
         self.options = options or TrainingOptions()
         self.config: Any = config or config_kind()
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self._earlier = 0, 0.0, list[str]()
+        self._shipped = initial is not None
         rng = np.random.default_rng(self.options.seed)
         stored: dict[str, NDArray[Any]] = {}
         if resume:
@@ -264,24 +266,43 @@ class Trainer:
         """Averaged weights as NumPy arrays."""
         return {name: self.backend.to_numpy(value) for name, value in self.average.items()}
 
+    @property
+    def commands(self) -> list[str]:
+        """Commands that make this run: one, or more where it was continued in another way."""
+        latest = training_command(
+            self.kind.name,
+            msgspec.to_builtins(self.options),
+            msgspec.to_builtins(TrainingOptions()),
+            device=self.backend.device,
+            num_processes=self.num_processes,
+            shipped=self._shipped,
+        )
+        if latest in (command.removesuffix(" --resume") for command in self._earlier[-1:]):
+            return self._earlier
+        return [*self._earlier, latest + " --resume" if self._earlier else latest]
+
     def export(self, folder: Path) -> str:
         """Write averaged weights and card to ``folder``; returns the weights' SHA-256."""
         options = self.options
         held_out = self.held_out_loss()
+        recipe = {"device": self.backend.device, "options": msgspec.to_builtins(options)}
         card = {
             "training": {
                 "corpus_digest": self.corpus.digest,
                 "corpus_split": "train",
+                "command": " && ".join(self.commands),
                 "steps": self.step,
                 "hours": round(self.seconds / 3600, 3),
                 "device": self.backend.device,
                 "seed": options.seed,
                 "residues_per_batch": self.batches.residues,
                 "learning_rate": options.learning_rate,
+                "loss": training_loss(self.folder / LOG),
             },
             "held_out": {"split": "calibration", "loss": round(held_out, 4)},
+            "recipe": recipe,
         }
-        return save_weights(self.weights(), folder, self.kind.name, self.config, card)
+        return save_weights(self.weights(), folder, self.kind.name, self.config, without_none(card))
 
     def save(self) -> None:
         """Write the checkpoint atomically; in the first process only."""
@@ -299,6 +320,8 @@ class Trainer:
             "corpus": self.corpus.digest,
             "options": msgspec.to_builtins(self.options),
             "config": msgspec.to_builtins(self.config),
+            "commands": self.commands if self.options.total_steps else [],
+            "shipped": self._shipped,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         contiguous = {n: np.ascontiguousarray(v) for n, v in arrays.items()}
@@ -322,6 +345,7 @@ class Trainer:
             self.options = msgspec.convert(meta["options"], TrainingOptions)
         self.config = msgspec.convert(meta["config"], config_kind)
         self.step, self.seconds = meta["step"], meta["seconds"]
+        self._earlier, self._shipped = meta.get("commands", []), meta.get("shipped", False)
         return arrays
 
 

@@ -7,16 +7,21 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
-from protein_lab.errors import BackendError, ProteinLabError
-from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig
+from protein_lab.cli import app
+from protein_lab.errors import BackendError, ProteinLabError, WeightsError
+from protein_lab.experiments.quality import Row
+from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
+from protein_lab.models.weights import read_card
 from protein_lab.operators.prior import ornstein_uhlenbeck
 from protein_lab.training.batches import BatchSource
+from protein_lab.training.card import add_held_out, training_command
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.perturbation import perturb_curve
@@ -167,6 +172,86 @@ for _ in range(3):
     trainer.advance()
 trainer.save()
 """
+
+
+def test_a_card_says_how_to_train_again(corpus: Corpus, tmp_path: Path) -> None:
+    """The command and recipe in a card give the same weights; data, time and losses stand there."""
+    options = msgspec.structs.replace(OPTIONS, average=0.9)
+    trainer = Trainer(NAME, tmp_path / "first", corpus, options, config=TINY)
+    trainer.run(report_every=2)
+    trainer.export(tmp_path / "weights")
+    path = tmp_path / "weights" / f"{NAME}.toml"
+    card = read_card(path)
+    told = card["training"]
+    assert told["command"] == f"protein-lab train {NAME} --recipe {NAME}.toml --steps 6"
+    assert told["corpus_digest"] == corpus.digest
+    assert told["hours"] >= 0.0
+    assert told["loss"] > 0.0
+    assert card["held_out"]["loss"] > 0.0
+    again = Trainer(NAME, tmp_path / "again", corpus, load_recipe(str(path)).options, config=TINY)
+    again.run()
+    assert again.export(tmp_path / "other") == card["sha256"]
+
+
+def test_commands_follow_what_was_done(corpus: Corpus, tmp_path: Path) -> None:
+    """Usual options need no recipe; resuming a run to its end is the same run, going on is not."""
+    usual = TrainingOptions(seed=3, total_steps=2)
+    initial = EnhancedProteinDeepONet.initialize(TINY, np.random.default_rng(0))
+    first = Trainer(NAME, tmp_path, corpus, usual, config=TINY, initial=initial)
+    assert first.commands == [f"protein-lab train {NAME} --seed 3 --steps 2 --shipped"]
+    first.save()
+    resumed = Trainer(NAME, tmp_path, corpus, resume=True)
+    assert resumed.commands == first.commands
+    resumed.set_steps(5)
+    resumed.save()
+    longer = Trainer(NAME, tmp_path, corpus, resume=True)
+    assert longer.commands == [
+        *first.commands,
+        f"protein-lab train {NAME} --seed 3 --steps 5 --shipped --resume",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"device": "cpu"}, "protein-lab train fno --seed 1 --steps 9"),
+        ({"device": "cuda:0"}, "protein-lab train fno --seed 1 --steps 9 --device cuda"),
+        (
+            {"device": "cpu", "num_processes": 4},
+            "torchrun --nproc-per-node 4 -m protein_lab.cli train fno --seed 1 --steps 9",
+        ),
+    ],
+)
+def test_commands_are_understood(given: dict[str, Any], words: str) -> None:
+    """What a card says is what the command line reads."""
+    options = msgspec.to_builtins(TrainingOptions(seed=1, total_steps=9))
+    usual = msgspec.to_builtins(TrainingOptions())
+    assert training_command("fno", options, usual, **given) == words
+    _, bound, _ = app.parse_args("train" + words.partition("train")[2], exit_on_error=False)
+    assert (bound.arguments["steps"], bound.arguments["seed"]) == (9, 1)
+
+
+def test_figures_are_added_to_the_card_of_the_weights(corpus: Corpus, tmp_path: Path) -> None:
+    """Figures join the card and take the place of older ones; other weights are refused."""
+    digest = Trainer(NAME, tmp_path / "run", corpus, OPTIONS, config=TINY).export(tmp_path)
+    path, command = tmp_path / f"{NAME}.toml", "protein-lab benchmark quality"
+    before = read_card(path)
+    rows = [
+        Row("helix residues obtained", 97.5, 96.0, 98.9, "%", 90.0, True, "Of the asked ones."),
+        Row("pairings met", None, None, None, "%", None, True, "Nothing was asked."),
+    ]
+    figures = [msgspec.to_builtins(row) for row in rows]
+    add_held_out(path, digest, "quality", command, figures)
+    figures[0]["value"] = 98.0
+    add_held_out(path, digest, "quality", command, figures)
+    card = read_card(path)
+    quality = card["held_out"].pop("quality")
+    measured = {"value": 98.0, "low": 96.0, "high": 98.9, "unit": "%"}
+    assert quality == {"command": command, "figures": {"helix residues obtained": measured}}
+    assert card == before
+    with pytest.raises(WeightsError, match="measured"):
+        add_held_out(path, "0" * 64, "quality", command, figures)
+    assert read_card(path)["held_out"]["quality"] == quality
 
 
 def test_processes_average_their_gradients(corpus: Corpus, tmp_path: Path) -> None:
