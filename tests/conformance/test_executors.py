@@ -180,6 +180,7 @@ def test_interrupt_ends_the_workers_and_keeps_what_was_done(
     script.write_text(
         textwrap.dedent(
             f"""
+            import signal
             import sys
             import msgspec
             from pathlib import Path
@@ -193,6 +194,8 @@ def test_interrupt_ends_the_workers_and_keeps_what_was_done(
                 print("kept", flush=True)
 
             if __name__ == "__main__":
+                # where the tests run in the background, Ctrl-C is ignored from birth
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 request = msgspec.json.decode({REQUEST.canonical()!r}, type=DesignRequest)
                 request = msgspec.structs.replace(request, num_designs=200)
                 spec = msgspec.json.decode({msgspec.json.encode(spec)!r}, type=RuntimeSpec)
