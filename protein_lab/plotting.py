@@ -358,6 +358,19 @@ def _figure_class() -> type:
     return Picture
 
 
+def new_axes(size: tuple[float, float]) -> tuple[Figure, Any]:
+    """Make a figure of so many inches and axes without frame.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    figure, axes = _axes(None, size)
+    _plain(axes)
+    return figure, axes
+
+
 def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Any]:
     """Give the figure and axes to draw into; new axes leave room for labels, in inches."""
     if ax is not None:

@@ -194,7 +194,7 @@ def residue_chain(conditions: Conditions, field: NDArray[np.floating]) -> ChainF
         N, CA, C in angstrom.
     """
     length = conditions.length
-    centers = np.arange(length) + 0.5
+    centers: Values = np.arange(length, dtype=np.float64) + 0.5
     frames = parallel_transport_frames(conditions.axis_curve)
 
     def cells(places: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -294,13 +294,16 @@ def _values(figure: _Figure, group: Sequence[Tally], picks: np.ndarray) -> np.nd
     return np.where(known, sums[:, 0] / np.where(known, sums[:, 1], 1.0), np.nan)
 
 
-def quality_page(rows: Sequence[Row]) -> str:
+def quality_page(rows: Sequence[Row], title: str = "Quality of designs", pictures: str = "") -> str:
     """Write the rows as one HTML page that needs no other file.
 
     Parameters
     ----------
     rows : sequence of Row
         From :func:`run_quality`.
+    title : str
+    pictures : str
+        HTML that stands before the table.
     """
     lines = [
         f'<tr class="{"" if row.ok else "miss"}"><td>{html.escape(row.name)}</td>'
@@ -311,10 +314,12 @@ def quality_page(rows: Sequence[Row]) -> str:
     ]
     heads = ("Figure", "Value", "95 % interval", "Unit", "Floor", "Reached", "Note")
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Quality</title><style>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
+        f"{html.escape(title)}</title><style>"
         "body{font:15px system-ui;margin:2em}table{border-collapse:collapse}"
         "td,th{padding:.25em .7em;border-bottom:1px solid #ccc;text-align:left}"
-        ".miss{background:#fde2e2}</style></head><body><h1>Quality of designs</h1><table><thead>"
+        ".miss{background:#fde2e2}figure{display:inline-block;max-width:32em;margin:0 2em 1em 0}"
+        f"</style></head><body><h1>{html.escape(title)}</h1>{pictures}<table><thead>"
         f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></body></html>\n"
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protein_lab import plotting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STYLE: Any = {
     "font.size": 9.0,
@@ -41,8 +44,12 @@ def picture(name: str, *arguments: Any, form: str = "svg") -> str:
     from matplotlib import rc_context
 
     with rc_context(_STYLE):
-        figure = getattr(plotting, name)(*arguments)
-        buffer = BytesIO()
-        metadata = {"Date": None} if form == "svg" else {}
-        figure.savefig(buffer, format=form, dpi=150, transparent=True, metadata=metadata)
+        return address(getattr(plotting, name)(*arguments), form)
+
+
+def address(figure: Figure, form: str = "svg") -> str:
+    """Encode a figure as a ``data:`` URL."""
+    buffer = BytesIO()
+    metadata = {"Date": None} if form == "svg" else {}
+    figure.savefig(buffer, format=form, dpi=150, transparent=True, metadata=metadata)
     return f"data:{_TYPES[form]};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
