@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
@@ -25,9 +25,10 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    Example,
     OpenAPIMediaType,
-    OpenAPIType,
     Operation,
+    Reference,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -36,7 +37,8 @@ from litestar.params import Parameter
 
 from protein_lab import __version__
 from protein_lab.design.decoding import MAX_REQUEST_BYTES
-from protein_lab.design.request import decode_request
+from protein_lab.design.request import DesignRequest, decode_request
+from protein_lab.design.request_schema import request_components, request_examples
 from protein_lab.errors import ProteinLabError
 from protein_lab.protein import Protein
 from protein_lab.settings import Settings
@@ -48,6 +50,7 @@ from protein_lab_service.problems import HANDLERS
 
 MIN_TOKEN_LENGTH: Final = 16
 _MMCIF: Final = "chemical/x-mmcif"
+_SCHEMA_PLACE: Final = "#/components/schemas/{name}"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -83,18 +86,34 @@ class DesignState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
+class _GivenSchema(Schema):
+    """A schema that is written down already."""
+
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def to_schema(self) -> dict[str, Any]:
+        """Give it as it is."""
+        return self.given
+
+
+@dataclass
 class _DesignOperation(Operation):
     """Describes the body, which is read by hand to name every fault with its JSON path."""
 
     def __post_init__(self) -> None:
-        schema = Schema(
-            type=OpenAPIType.OBJECT,
-            title="DesignRequest",
-            description="A design request, as the command line reads it from a file.",
-            examples=[{"length": 80, "num_designs": 2, "seed": 1}],
+        body = OpenAPIMediaType(
+            schema=Reference(ref=_SCHEMA_PLACE.format(name=DesignRequest.__name__)),
+            examples={name: Example(value=value) for name, value in request_examples().items()},
         )
-        content = {"application/json": OpenAPIMediaType(schema=schema)}
-        self.request_body = RequestBody(content=content, required=True)
+        self.request_body = RequestBody(content={"application/json": body}, required=True)
+
+
+def _describe_request(app: Litestar) -> None:
+    """Add the schemas of a request, since Litestar lists only what signatures name."""
+    components = app.openapi_schema.components
+    found = request_components(_SCHEMA_PLACE)
+    given = {name: _GivenSchema(given=schema) for name, schema in found.items()}
+    components.schemas = {**(components.schemas or {}), **given}
 
 
 @post("/design", status_code=202, sync_to_thread=True, operation_class=_DesignOperation)
@@ -249,7 +268,7 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"bearer": []}],
     )
     bearer = SecurityScheme(type="http", scheme="bearer")
-    return Litestar(
+    app = Litestar(
         route_handlers=[api, health, ready],
         state=State({"jobs": Jobs(settings), "token": settings.service_token}),
         lifespan=[_working],
@@ -263,6 +282,8 @@ def create_app(settings: Settings) -> Litestar:
         ),
         exception_handlers=HANDLERS,
     )
+    _describe_request(app)
+    return app
 
 
 def serve(host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = None) -> None:

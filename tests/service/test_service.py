@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -271,3 +272,50 @@ def test_the_interface_is_described(client: TestClient[Any]) -> None:
     operation = document["paths"]["/api/v1/design"]["post"]
     assert operation["security"] == [{"bearer": []}]
     assert "application/json" in operation["requestBody"]["content"]
+
+
+@pytest.fixture(scope="module")
+def body_schema(client: TestClient[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the body of a design request as the OpenAPI document describes it, and its schema."""
+    document = client.get("/schema/openapi.json").json()
+    body = document["paths"]["/api/v1/design"]["post"]["requestBody"]["content"]
+    content = body["application/json"]
+    return content, {**content["schema"], "components": document["components"]}
+
+
+def test_described_examples_are_requests(
+    body_schema: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    """Each example of the document is valid by its schema and by the check of requests."""
+    content, schema = body_schema
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert len(content["examples"]) > 3
+    for example in content["examples"].values():
+        jsonschema.validate(example["value"], schema, jsonschema.Draft202012Validator)
+        decode_request(example["value"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_designs": 0},
+        {"num_desings": 1},
+        {"length": 9},
+        {"length": [60, 2001]},
+        {"length": [60]},
+        {"novelty": 1.5},
+        {"constraints": [{"kind": "magic"}]},
+        {"constraints": [{"kind": "pairing", "first": 0, "second": 2, "orientation": "parallel"}]},
+        {"constraints": [{"kind": "pairing", "first": 1, "second": 2, "orientation": "skew"}]},
+    ],
+)
+def test_the_description_refuses_what_the_service_refuses(
+    client: TestClient[Any],
+    body_schema: tuple[dict[str, Any], dict[str, Any]],
+    change: dict[str, Any],
+) -> None:
+    """A client that is made from the document notices wrong values by itself."""
+    request = REQUEST | change
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(request, body_schema[1], jsonschema.Draft202012Validator)
+    _is_problem(client.post("/api/v1/design", json=request, headers=AUTH), 400)

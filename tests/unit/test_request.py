@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -21,6 +22,7 @@ from protein_lab.design.request import (
     read_request,
     request_id,
 )
+from protein_lab.design.request_schema import request_schema
 from protein_lab.errors import EXIT_INVALID_REQUEST, InvalidRequestError, ProteinLabError
 from protein_lab.settings import ASSETS
 from protein_lab.training.corpus import Corpus
@@ -418,3 +420,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(ProteinLabError, match="Expected a request in JSON"):
             read_request(path)
+
+
+def test_the_published_schema_is_that_of_the_types() -> None:
+    """The schema file is generated; it describes every field, and its examples are valid."""
+    schema = request_schema()
+    assert json.loads((ASSETS / "schemas" / "request.schema.json").read_text()) == schema
+    for part in schema["$defs"].values():
+        described = {name for name, field in part["properties"].items() if "description" in field}
+        assert set(part["properties"]) - described - {"kind", "start", "stop", "state"} == set()
+        assert "\n" not in part["description"]
+    assert len(schema["examples"]) == len(list((ASSETS / "requests").glob("*.json")))
+    for example in schema["examples"]:
+        jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
