@@ -197,6 +197,7 @@ def sequence(
     *,
     split: Literal["train", "calibration", "test"] = "test",
     chains: int | None = None,
+    noise: float = 0.0,
     backend: str = "auto",
     as_json: Json = False,
 ) -> int:
@@ -208,6 +209,8 @@ def sequence(
         Part of the corpus to measure on.
     chains
         So many chains, drawn at random, instead of all.
+    noise
+        Standard deviation of noise on every coordinate, angstrom.
     backend
         ``auto``, ``numpy``, ``torch`` or ``jax``.
     as_json
@@ -215,7 +218,7 @@ def sequence(
     """
     from protein_lab.experiments.sequence_recovery import run_sequence_recovery
 
-    report = run_sequence_recovery(split, backend, num_chains=chains)
+    report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
     if as_json:
         print_json({"rows": report.rows, "calibration": report.calibration})
     else:

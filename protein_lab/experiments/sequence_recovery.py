@@ -23,6 +23,7 @@ from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.models.weights import load_sequence_operator
 from protein_lab.training.corpus import Corpus
+from protein_lab.typing import FloatArray
 
 RECOVERY_FLOOR: Final = 38.0
 PERPLEXITY_FLOOR: Final = 6.5
@@ -94,6 +95,7 @@ def run_sequence_recovery(
     backend: str = "auto",
     folder: Path | None = None,
     num_chains: int | None = None,
+    noise: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SequenceReport:
     """Measure recovery and perplexity of the operator and of the baselines.
@@ -107,6 +109,9 @@ def run_sequence_recovery(
         Where the weights lie; the shipped ones by default.
     num_chains : int, optional
         A random selection of so many chains instead of all.
+    noise : float
+        Standard deviation of noise that is added to every coordinate, angstrom. The baselines
+        are not disturbed.
     progress : callable, optional
         Called with the numbers of finished and of all chains.
 
@@ -123,10 +128,11 @@ def run_sequence_recovery(
     baselines = Baselines.fit(corpus)
     scores = [
         ChainScores(item.residues, item.given | baselines.of(corpus, index, item.residues))
-        for index, item in score_chains(operator, corpus, chains)
+        for index, item in score_chains(operator, corpus, chains, noise)
     ]
     rows = _rows(scores)
-    drawn = [residue_types(text) for text in _draw_chains(operator, corpus, chains, progress)]
+    made = _draw_chains(operator, corpus, chains, noise, progress)
+    drawn = [residue_types(text) for text in made]
     native = [residue_types(corpus.sequence(int(index))) for index in chains]
     return SequenceReport(rows + _drawn_rows(drawn, native), calibrate(scores))
 
@@ -135,16 +141,25 @@ def _draw_chains(
     operator: SequenceOperator,
     corpus: Corpus,
     chains: NDArray[np.integer],
+    noise: float,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[str]:
     """Draw one sequence for each chain, the way designs get theirs."""
     options = SequenceOptions(num_sequences=1)
     for number, index in enumerate(chains, start=1):
         stream = sequence_stream(_SEED, int(index))
-        made = design_sequences(operator, corpus.backbone(int(index)), options, stream)
+        backbone = _disturbed(corpus, int(index), noise)
+        made = design_sequences(operator, backbone, options, stream)
         yield made[0].sequence
         if progress is not None:
             progress(number, len(chains))
+
+
+def _disturbed(corpus: Corpus, index: int, noise: float) -> FloatArray:
+    """Give a backbone with noise that depends on its chain alone."""
+    backbone = np.asarray(corpus.backbone(index), dtype=np.float64)
+    rng = np.random.default_rng([_SEED, index, 1])
+    return backbone + noise * rng.standard_normal(backbone.shape)
 
 
 def _drawn_rows(
@@ -222,7 +237,10 @@ def _surroundings(corpus: Corpus, index: int) -> tuple[NDArray[np.integer], NDAr
 
 
 def score_chains(
-    operator: SequenceOperator, corpus: Corpus, chains: Sequence[int] | NDArray[np.integer]
+    operator: SequenceOperator,
+    corpus: Corpus,
+    chains: Sequence[int] | NDArray[np.integer],
+    noise: float = 0.0,
 ) -> Iterator[tuple[int, ChainScores]]:
     """Score chains from the backbone alone, and residue by residue in one random order.
 
@@ -231,6 +249,8 @@ def score_chains(
     operator : SequenceOperator
     corpus : Corpus
     chains : sequence of int
+    noise : float
+        Standard deviation of noise on every coordinate, angstrom.
 
     Yields
     ------
@@ -246,16 +266,16 @@ def score_chains(
             and (stop + 1 - start) * corpus.lengths[by_length[stop]] <= _BATCH_RESIDUES
         ):
             stop += 1
-        yield from _score_batch(operator, corpus, by_length[start:stop])
+        yield from _score_batch(operator, corpus, by_length[start:stop], noise)
         start = stop
 
 
 def _score_batch(
-    operator: SequenceOperator, corpus: Corpus, chains: Sequence[int]
+    operator: SequenceOperator, corpus: Corpus, chains: Sequence[int], noise: float
 ) -> Iterator[tuple[int, ChainScores]]:
     xp = operator.backend
     inputs = collate_backbones(
-        xp, [corpus.backbone(index) for index in chains], operator.config.neighbors
+        xp, [_disturbed(corpus, index, noise) for index in chains], operator.config.neighbors
     )
     residues = np.full(tuple(inputs.weight.shape), NUM_TYPES, dtype=np.int32)
     order = np.zeros(residues.shape, dtype=np.int64)

@@ -37,7 +37,11 @@ def test_a_run_gives_every_figure_and_misses_floors_untrained(weights: Path) -> 
     """Without training the operator guesses; the baselines do better, and floors are missed."""
     seen: list[tuple[int, int]] = []
     report = run_sequence_recovery(
-        "calibration", "numpy", weights, 6, lambda done, all_: seen.append((done, all_))
+        "calibration",
+        "numpy",
+        weights,
+        6,
+        progress=lambda done, all_: seen.append((done, all_)),
     )
     rows = {row.name: row for row in report.rows}
     guess = rows["from the backbone: perplexity"].value
