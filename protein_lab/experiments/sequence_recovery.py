@@ -111,7 +111,7 @@ def run_sequence_recovery(
         A random selection of so many chains instead of all.
     noise : float
         Standard deviation of noise that is added to every coordinate, angstrom. The baselines
-        are not disturbed.
+        are not disturbed, and the floors hold for backbones as they were measured only.
     progress : callable, optional
         Called with the numbers of finished and of all chains.
 
@@ -130,7 +130,7 @@ def run_sequence_recovery(
         ChainScores(item.residues, item.given | baselines.of(corpus, index, item.residues))
         for index, item in score_chains(operator, corpus, chains, noise)
     ]
-    rows = _rows(scores)
+    rows = _rows(scores, has_floors=noise == 0.0)
     made = _draw_chains(operator, corpus, chains, noise, progress)
     drawn = [residue_types(text) for text in made]
     native = [residue_types(corpus.sequence(int(index))) for index in chains]
@@ -301,7 +301,7 @@ def _probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def _rows(scores: Sequence[ChainScores]) -> list[Row]:
+def _rows(scores: Sequence[ChainScores], has_floors: bool) -> list[Row]:
     """Make rows with bootstrap intervals over chains."""
     sizes = np.array([len(item.residues) for item in scores], dtype=np.float64)
     picks = np.random.default_rng(_SEED).integers(len(scores), size=(_RESAMPLES, len(scores)))
@@ -315,13 +315,12 @@ def _rows(scores: Sequence[ChainScores]) -> list[Row]:
             losses[number] = -np.log(np.maximum(own, 1e-9)).sum()
         is_first = name == "from the backbone"
         is_operator = is_first or name == "in random order"
+        least = RECOVERY_FLOOR if is_first and has_floors else None
+        most = PERPLEXITY_FLOOR if is_operator and has_floors else None
         recovered = 100.0 * _ratio(hits, sizes, picks)
-        rows.append(
-            _row(f"{name}: recovery", recovered, "%", RECOVERY_FLOOR if is_first else None, 1)
-        )
+        rows.append(_row(f"{name}: recovery", recovered, "%", least, 1))
         perplexity = np.exp(_ratio(losses, sizes, picks))
-        floor = PERPLEXITY_FLOOR if is_operator else None
-        rows.append(_row(f"{name}: perplexity", perplexity, "", floor, -1))
+        rows.append(_row(f"{name}: perplexity", perplexity, "", most, -1))
         if is_first:
             by_chain = 100.0 * hits / sizes
             middle = np.median(np.concatenate([by_chain[None], by_chain[picks]]), axis=1)
