@@ -38,8 +38,8 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     num_sequences : int
         Sequences for each design; the most probable one becomes the design's own.
     temperature : float
-        Low values keep to the most probable residues; at 1 residues are drawn as probable as the
-        operator holds them.
+        Low values keep to the most probable residues, but repeat a few of them too often; at 1
+        residues are drawn as probable as the operator holds them.
     fixed : tuple of FixedResidue
         Residues that are given.
     excluded : str
@@ -47,7 +47,7 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     num_sequences: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    temperature: Annotated[float, msgspec.Meta(ge=0.01, le=2.0)] = 0.1
+    temperature: Annotated[float, msgspec.Meta(ge=0.01, le=2.0)] = 0.5
     fixed: Annotated[tuple[FixedResidue, ...], msgspec.Meta(max_length=MAX_LENGTH)] = ()
     excluded: Annotated[str, msgspec.Meta(max_length=20)] = ""
 

@@ -31,6 +31,9 @@ BURIAL_REACH: Final = 10.0
 """Distance of virtual CB atoms up to which residues count as neighbors, angstrom."""
 
 BURIAL_BINS: Final = (4, 7, 10, 13, 16, 19, 22, 25)
+TEMPERATURES: Final = (0.1, 0.5)
+"""Temperatures that sequences are drawn at."""
+
 _SEED: Final = 20
 _RESAMPLES: Final = 2000
 _BATCH_RESIDUES: Final = 1500
@@ -113,7 +116,7 @@ def run_sequence_recovery(
         Standard deviation of noise that is added to every coordinate, angstrom. The baselines
         are not disturbed, and the floors hold for backbones as they were measured only.
     progress : callable, optional
-        Called with the numbers of finished and of all chains.
+        Called with the numbers of finished and of all chains, once for each temperature.
 
     Returns
     -------
@@ -131,10 +134,12 @@ def run_sequence_recovery(
         for index, item in score_chains(operator, corpus, chains, noise)
     ]
     rows = _rows(scores, has_floors=noise == 0.0)
-    made = _draw_chains(operator, corpus, chains, noise, progress)
-    drawn = [residue_types(text) for text in made]
     native = [residue_types(corpus.sequence(int(index))) for index in chains]
-    return SequenceReport(rows + _drawn_rows(drawn, native), calibrate(scores))
+    for temperature in TEMPERATURES:
+        made = _draw_chains(operator, corpus, chains, noise, temperature, progress)
+        drawn = [residue_types(text) for text in made]
+        rows += _drawn_rows(drawn, native, temperature)
+    return SequenceReport(rows, calibrate(scores))
 
 
 def _draw_chains(
@@ -142,10 +147,11 @@ def _draw_chains(
     corpus: Corpus,
     chains: NDArray[np.integer],
     noise: float,
+    temperature: float,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[str]:
     """Draw one sequence for each chain, the way designs get theirs."""
-    options = SequenceOptions(num_sequences=1)
+    options = SequenceOptions(num_sequences=1, temperature=temperature)
     for number, index in enumerate(chains, start=1):
         stream = sequence_stream(_SEED, int(index))
         backbone = _disturbed(corpus, int(index), noise)
@@ -163,7 +169,9 @@ def _disturbed(corpus: Corpus, index: int, noise: float) -> FloatArray:
 
 
 def _drawn_rows(
-    drawn: Sequence[NDArray[np.int32]], native: Sequence[NDArray[np.int32]]
+    drawn: Sequence[NDArray[np.int32]],
+    native: Sequence[NDArray[np.int32]],
+    temperature: float,
 ) -> list[Row]:
     """Recovery of drawn sequences, and how far their composition is from the native one."""
     picks = np.random.default_rng(_SEED).integers(len(drawn), size=(_RESAMPLES, len(drawn)))
@@ -180,7 +188,7 @@ def _drawn_rows(
         share = counts[:, chosen[0]].sum(axis=1)
         share /= share.sum(axis=-1, keepdims=True)
         apart.append(50.0 * np.abs(share[0] - share[1]).sum())
-    name = f"drawn at temperature {SequenceOptions().temperature:g}"
+    name = f"drawn at temperature {temperature:g}"
     return [
         _row(f"{name}: recovery", 100.0 * _ratio(hits, sizes, picks), "%", None, 1),
         _row(f"{name}: composition off", np.array(apart), "%", None, -1),
