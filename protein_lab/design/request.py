@@ -15,6 +15,7 @@ from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
+from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
@@ -52,6 +53,8 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     novelty : float
         How much of a real fold is dissolved in noise before the operator folds it anew: 0 keeps
         it, 1 keeps nothing of it. Without meaning for polymers, which are no folds.
+    sequence : SequenceOptions
+        How sequences are drawn for every backbone; no part of it changes a backbone.
     preset : {"geometry"}
         Validation preset.
     name : str
@@ -70,6 +73,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     prior: Literal["library", "polymer"] = "library"
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    sequence: SequenceOptions = SequenceOptions()
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 

@@ -36,7 +36,7 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     Attributes
     ----------
     num_sequences : int
-        Sequences for each design; the most probable one becomes the design's own.
+        Sequences for each design, 0 for none; the most probable one becomes the design's own.
     temperature : float
         Low values keep to the most probable residues, but repeat a few of them too often; at 1
         residues are drawn as probable as the operator holds them.
@@ -46,7 +46,7 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         One-letter codes that no residue gets unless it is fixed.
     """
 
-    num_sequences: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    num_sequences: Annotated[int, msgspec.Meta(ge=0, le=64)] = 4
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=2.0)] = 0.5
     fixed: Annotated[tuple[FixedResidue, ...], msgspec.Meta(max_length=MAX_LENGTH)] = ()
     excluded: Annotated[str, msgspec.Meta(max_length=20)] = ""
@@ -63,6 +63,18 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """
         yield from self._fixed_faults(f"{path}.fixed", shortest)
         yield from _excluded_faults(self.excluded, f"{path}.excluded")
+        if self.num_sequences == 0:
+            yield from self._unused_faults(path)
+
+    def _unused_faults(self, path: str) -> Iterator[Fault]:
+        for name in ("fixed", "excluded"):
+            if getattr(self, name):
+                yield Fault(
+                    path=f"{path}.{name}",
+                    message="Without sequences this has no effect.",
+                    remedy=f"Set {path}.num_sequences to 1 or more, or leave this out.",
+                    severity="warning",
+                )
 
     def _fixed_faults(self, path: str, shortest: int) -> Iterator[Fault]:
         first: dict[int, int] = {}
