@@ -100,6 +100,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
+    faults += runtime.sequence_warnings(request)
     identity = runtime.request_id(request)
     question = draw_question(request, _stream(request, 0), runtime.corpus)
     if request.prior == "polymer" or request.novelty > 0.0:
@@ -258,10 +259,12 @@ def _measure(
 ) -> Design:
     """Measure and validate one design."""
     best, spread = made.candidate, uncertainty(made.drawn)
-    protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
+    draw = runtime.draw_sequences(request, index, best.backbone)
+    clock.lap("sequence")
+    protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     checks = (*validate(protein, request.preset), novelty_not_run())
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
-    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())}
+    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
@@ -273,6 +276,8 @@ def _measure(
         uncertainty=spread,
         blueprint=question.blueprint,
         source=_source(made.hit, runtime.corpus),
+        sequences=draw.drawn,
+        sequence_failed=draw.failed,
         measurements=measurements,
         checks=checks,
         metrics=metrics,
@@ -328,6 +333,7 @@ def _provenance(
         "results_version": RESULTS_VERSION,
         "operator": runtime.operator.name,
         "weights_digest": runtime.digest,
+        "sequence_weights_digest": runtime.sequence_digest,
         "corpus_digest": runtime.corpus.digest,
         "backend": backend.name,
         "device": backend.device,

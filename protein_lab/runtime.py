@@ -12,11 +12,20 @@ from typing import Any, Final
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.sequence_options import SequenceDraw
+from protein_lab.design.sequences import draw_sequences, sequence_stream
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.curve_deeponet import CurveDeepONet
-from protein_lab.models.weights import load_operator, weights_digest
+from protein_lab.models.sequence import SequenceOperator
+from protein_lab.models.weights import (
+    load_operator,
+    load_sequence_operator,
+    read_card,
+    weights_digest,
+)
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
+from protein_lab.typing import Fault, FloatArray
 
 NUM_HITS: Final = 8
 """Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
@@ -97,6 +106,56 @@ class Runtime:
         """
         backend = self.operator.backend
         return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
+
+    @cached_property
+    def sequences(self) -> SequenceOperator:
+        """The operator that draws sequences, loaded when it is first needed.
+
+        Raises
+        ------
+        WeightsError
+            When its weights are missing or damaged.
+        """
+        return load_sequence_operator(self.operator.backend.name, folder=self.weights)
+
+    @property
+    def sequence_digest(self) -> str | None:
+        """SHA-256 of the sequence operator's weights, None where there are none."""
+        card = self.weights / f"{SequenceOperator.name}.toml"
+        return str(read_card(card)["sha256"]) if card.is_file() else None
+
+    def sequence_warnings(self, request: DesignRequest) -> list[Fault]:
+        """Tell before computing that sequences were asked for but there are no weights for them.
+
+        Raises
+        ------
+        WeightsError
+            When there are weights, but damaged ones.
+        """
+        if not request.sequence.num_sequences:
+            return []
+        if self.sequence_digest is not None:
+            _ = self.sequences
+            return []
+        message = f"There are no weights for sequences in {self.weights}; backbones come without."
+        remedy = "Put sequence.safetensors and sequence.toml there, or set num_sequences to 0."
+        return [Fault(path="$.sequence", message=message, remedy=remedy, severity="warning")]
+
+    def draw_sequences(
+        self, request: DesignRequest, index: int, backbone: FloatArray
+    ) -> SequenceDraw:
+        """Draw the sequences of one design from a stream that no coordinate depends on.
+
+        Parameters
+        ----------
+        request : DesignRequest
+        index : int
+            Number of the design; with the seed it fixes the stream.
+        backbone : ndarray, shape=(residue, 4, 3)
+            N, CA, C, O, angstrom.
+        """
+        stream = sequence_stream(request.seed, index)
+        return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream)
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

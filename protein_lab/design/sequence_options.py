@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Final
@@ -123,6 +124,36 @@ class DesignedSequence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     score: float
     probability: tuple[float, ...]
     entropy: tuple[float, ...]
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of minus the score: 1 is certainty, 20 is blind guessing."""
+        return math.exp(-self.score)
+
+
+class SequenceDraw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sequences of one design, or why there are none.
+
+    Attributes
+    ----------
+    drawn : tuple of DesignedSequence
+        Best score first; empty when none were asked for or ``failed``.
+    failed : str or None
+        Reason when sequences were asked for and none came out.
+    """
+
+    drawn: tuple[DesignedSequence, ...] = ()
+    failed: str | None = None
+
+    @property
+    def best(self) -> str | None:
+        """One-letter codes of the sequence with the best score."""
+        return self.drawn[0].sequence if self.drawn else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures of the best sequence for the metrics of its design; none without sequences."""
+        return {"sequence_perplexity": self.drawn[0].perplexity} if self.drawn else {}
 
 
 def _excluded_faults(excluded: str | None, path: str) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
 from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
+from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
 from protein_lab.flow import FlowSample
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
@@ -172,6 +174,81 @@ def test_the_operator_folds_chains_by_itself(runtime: engine.Runtime) -> None:
     assert mixed.failed is None
     assert mixed.source != "polymer"
     assert np.abs(mixed.backbone - first.backbone).max() > 1.0
+
+
+def test_sequences_are_drawn_beside_the_backbone(
+    runtime: engine.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They depend on seed and index alone and change no coordinate; names are in the checks."""
+    shipped = engine.Runtime.open(backend="numpy")
+    options = SequenceOptions(num_sequences=3, fixed=(FixedResidue(position=2, residue="W"),))
+    request = msgspec.structs.replace(REQUEST, sequence=options)
+    made = engine.design_one(request, 1, shipped)
+    assert made.sequence_failed is None
+    assert [len(item.sequence) for item in made.sequences] == [len(HAIRPIN)] * 3
+    assert made.sequence == max(made.sequences, key=lambda item: item.score).sequence
+    assert {item.sequence[1] for item in made.sequences} == {"W"}
+    assert made.metrics["sequence_perplexity"] == made.sequences[0].perplexity
+    assert engine.design_one(request, 1, shipped).sequences == made.sequences
+    other = engine.design_one(request, 0, shipped)
+    assert other.sequence != made.sequence
+
+    off = msgspec.structs.replace(request, sequence=SequenceOptions(num_sequences=0))
+    bare = engine.design_one(off, 1, shipped)
+    assert (bare.sequence, bare.sequences, bare.sequence_failed) == (None, (), None)
+    assert bare.backbone.tobytes() == made.backbone.tobytes()
+    assert bare.uncertainty.tobytes() == made.uncertainty.tobytes()
+    answer = engine.assemble(request, [made, other], shipped)
+    assert answer.provenance["sequence_weights_digest"] == shipped.sequences.digest
+    seen: list[str] = []
+    real = engine.validate
+    monkeypatch.setattr(
+        engine, "validate", lambda protein, preset: seen.append(protein.sequence) or real(protein)
+    )
+    engine.design_one(request, 1, shipped)
+    assert seen[-1] == made.sequence
+
+
+def test_without_sequence_weights_the_backbone_stays(
+    runtime: engine.Runtime, result: engine.DesignResult, tmp_path: Path
+) -> None:
+    """Missing weights are warned of and told with each design; damaged ones stop the request."""
+    (fault,) = engine.plan(REQUEST, runtime).warnings
+    assert (fault.severity, fault.path) == ("warning", "$.sequence")
+    for item in result.designs:
+        assert item.failed is None
+        assert item.sequences == ()
+        assert "sequence.toml" in (item.sequence_failed or "")
+    assert result.provenance["sequence_weights_digest"] is None
+    off = msgspec.structs.replace(REQUEST, sequence=SequenceOptions(num_sequences=0))
+    assert engine.plan(off, runtime).warnings == ()
+    shutil.copytree(runtime.weights, tmp_path, dirs_exist_ok=True)
+    shutil.copy(Settings().weights / "sequence.toml", tmp_path)
+    (tmp_path / "sequence.safetensors").write_bytes(b"torn")
+    damaged = engine.Runtime.open(backend="numpy", settings=Settings(weights=tmp_path))
+    with pytest.raises(WeightsError, match=r"sequence\.safetensors"):
+        engine.plan(REQUEST, damaged)
+
+
+def test_a_fault_while_drawing_sequences_loses_no_backbone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Weights that give no numbers, and a backend that gives up, leave a reason and a backbone."""
+    shipped = engine.Runtime.open(backend="numpy")
+    sound = shipped.sequences
+    broken = {name: value * np.float32(np.nan) for name, value in sound.params.items()}
+    shipped.__dict__["sequences"] = type(sound)(sound.config, broken, sound.backend)
+    made = engine.design_one(REQUEST, 0, shipped)
+    assert made.failed is None
+    assert len(made.backbone) == len(HAIRPIN)
+    assert "not finite" in (made.sequence_failed or "")
+
+    def give_up(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    shipped.__dict__["sequences"] = sound
+    monkeypatch.setattr(type(sound), "encode", give_up)
+    assert engine.design_one(REQUEST, 0, shipped).sequence_failed == "out of memory"
 
 
 def test_missing_weights_are_said_to_be_missing(tmp_path: Path) -> None:

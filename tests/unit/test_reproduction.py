@@ -107,6 +107,30 @@ def test_other_coordinates_are_a_difference(folder: Path, tmp_path: Path) -> Non
     assert "at residue 4" in difference.message
 
 
+def test_another_sequence_is_a_difference(folder: Path, tmp_path: Path) -> None:
+    """Letters count as coordinates do; with other surroundings only number and score must agree."""
+    result = load_result(folder)
+    best = result.designs[0]
+    (first, *others) = best.sequences
+    letters = first.sequence.replace(first.sequence[3], "W")
+    changed = msgspec.structs.replace(first, sequence=letters)
+    provenance = {**result.provenance, "versions": {"numpy": "1.0"}}
+    worse = tuple(msgspec.structs.replace(s, score=s.score - 1.0) for s in best.sequences)
+    cases = (
+        ("letters", (changed, *others), result.provenance, "1 of 4 differ, first 1"),
+        ("elsewhere", (changed, *others), provenance, None),
+        ("score", worse, provenance, "mean score"),
+        ("fewer", best.sequences[1:], provenance, "stored 3 sequences, now 4"),
+    )
+    for name, sequences, place, message in cases:
+        other = dataclasses.replace(best, sequences=sequences)
+        designs = (other, *result.designs[1:])
+        outcome = reproduce(tampered(folder, tmp_path / name, designs=designs, provenance=place))
+        found = [(item.what.rsplit(": ")[-1], item.message) for item in outcome.differences]
+        assert [what for what, _ in found] == ([] if message is None else ["sequences"])
+        assert message is None or message in found[0][1]
+
+
 def test_other_surroundings_are_compared_within_the_tolerance(folder: Path, tmp_path: Path) -> None:
     """With other versions bits may differ by a hair, which is noted; more is still a difference."""
     result = load_result(folder)
@@ -200,3 +224,4 @@ def same_bits(first: DesignResult, second: DesignResult) -> None:
     for left, right in zip(first.designs, second.designs, strict=True):
         assert left.backbone.tobytes() == right.backbone.tobytes()
         assert left.uncertainty.tobytes() == right.uncertainty.tobytes()
+        assert left.sequences == right.sequences
