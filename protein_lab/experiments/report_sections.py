@@ -28,6 +28,7 @@ from protein_lab.experiments.report_html import (
     text,
     words,
 )
+from protein_lab.experiments.report_sequences import sequence_section
 from protein_lab.store.summary import DesignSummary
 from protein_lab.typing import Check, FloatArray, Measurement
 from protein_lab.viewer import json_for_script, structure_record
@@ -47,6 +48,7 @@ _LABELS = {
     "radius_of_gyration_ratio": "Rg to expected",
     "clashes": "Clashes",
     "moved_rmsd": "Moved (Å)",
+    "sequence_perplexity": "Perplexity",
 }
 """Columns of the table of designs in their order; metrics not named here follow."""
 
@@ -221,9 +223,10 @@ def _panel(
         tables += f"<h3>Constraints</h3>{_measurements(entry.constraints)}"
     if entry.checks:
         tables += f"<h3>Checks</h3>{_checks(entry.checks)}"
+    sequences = f'<div class="sequences">{sequence_section(shown)}</div>'
     figures = f'<div class="figures">{"".join(wide)}{"".join(square)}</div>'
     title = f"Design {entry.rank} in detail"
-    return section(f"design-{entry.rank}", title, figures + tables, place)
+    return section(f"design-{entry.rank}", title, sequences + figures + tables, place)
 
 
 def _measurements(items: Sequence[Measurement]) -> str:
