@@ -198,6 +198,7 @@ def sequence(
     split: Literal["train", "calibration", "test"] = "test",
     chains: int | None = None,
     noise: float = 0.0,
+    designs: int = 0,
     backend: str = "auto",
     as_json: Json = False,
 ) -> int:
@@ -211,13 +212,24 @@ def sequence(
         So many chains, drawn at random, instead of all.
     noise
         Standard deviation of noise on every coordinate, angstrom.
+    designs
+        So many designs of each shipped request instead of chains: their composition beside that
+        on native backbones.
     backend
         ``auto``, ``numpy``, ``torch`` or ``jax``.
     as_json
         Print JSON.
     """
+    from protein_lab.experiments.designed_sequences import run_designed_sequences
     from protein_lab.experiments.sequence_recovery import run_sequence_recovery
 
+    if designs:
+        rows = run_designed_sequences(designs, backend, progress=say)
+        if as_json:
+            print_json(rows)
+        else:
+            _print_rows(rows)
+        return EXIT_DONE
     report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
     if as_json:
         print_json({"rows": report.rows, "calibration": report.calibration})
