@@ -118,7 +118,10 @@ def structures(data: ReportData) -> Section:
         for place, shown in enumerate(data.shown)
     )
     records = [
-        structure_record(shown.protein, shown.obtained, shown.uncertainty) for shown in data.shown
+        structure_record(
+            shown.protein, shown.obtained, shown.uncertainty, shown.entry.sequence_confidence
+        )
+        for shown in data.shown
     ]
     best = data.shown[0]
     still = picture("ribbon", best.protein.backbone, best.obtained, form="png")
