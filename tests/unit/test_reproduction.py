@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 
 from protein_lab import engine
+from protein_lab.constants import AMINO_ACIDS, CB_INDEX
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ExecutionError, IntegrityError, StoreError
 from protein_lab.execution.base import OnDesign, RuntimeSpec, ShouldStop
 from protein_lab.execution.local import LocalExecutor
 from protein_lab.execution.reproduction import TOLERANCE, reproduce
 from protein_lab.execution.run import run_request
+from protein_lab.metrics import dssp
+from protein_lab.protein import Protein
 from protein_lab.store.manifest import BLOCK
 from protein_lab.store.objects import load_result, save_result
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import DesignResult
+from protein_lab.validation import validate
+from protein_lab.validation.novelty import measure_novelty
 
 REQUEST = DesignRequest(length=(24, 30), num_designs=2, steps=2, samples_per_design=1, seed=5)
 
@@ -79,6 +84,20 @@ def test_a_result_is_reproduced_bit_for_bit(folder: Path) -> None:
     assert outcome.differences == ()
     assert outcome.exact
     assert outcome.num_designs == 2
+
+
+def test_files_say_what_the_summary_says(runtime: engine.Runtime, folder: Path) -> None:
+    """Read back with their residue names, structures get the same verdicts and relatives."""
+    for rank, design in enumerate(load_result(folder).designs, start=1):
+        protein = Protein.from_file(folder / "designs" / f"{rank:03d}.cif")
+        assert protein.sequence == design.sequence
+        found = {check.name: check.verdict for check in validate(protein, REQUEST.preset)}
+        assert found.items() <= {check.name: check.verdict for check in design.checks}.items()
+        assert dssp(protein.backbone) == dssp(design.backbone)
+        assert not protein.atom_mask[protein.aatype == AMINO_ACIDS.index("G"), CB_INDEX].any()
+        bare = Protein.from_backbone(design.backbone)
+        near, same = (measure_novelty(item, runtime.corpus, range(5)) for item in (protein, bare))
+        assert near.value == pytest.approx(same.value, abs=1e-3)
 
 
 def test_a_flipped_byte_is_named_before_anything_is_run(folder: Path) -> None:
