@@ -69,6 +69,7 @@ def design(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
             progress=bar.advance,
         )  # fmt: skip
+    _tell_of_sequences(result)
     if report and not (folder / "report.html").exists():
         _write_report(folder)
     if as_json:
@@ -77,6 +78,13 @@ def design(
         page = folder / "report.html"
         print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
     return EXIT_DONE if result.num_accepted >= asked.num_designs else EXIT_TOO_FEW_ACCEPTED
+
+
+def _tell_of_sequences(result: Any) -> None:
+    """Say that backbones came without the sequences that were asked for, and why."""
+    reasons = [item.sequence_failed for item in result.designs if item.sequence_failed is not None]
+    if reasons:
+        say(f"{len(reasons)} of {len(result.designs)} designs have no sequences: {reasons[0]}")
 
 
 def _with_overrides(content: bytes, **overrides: object) -> bytes | dict[str, Any]:
