@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from protein_lab import __version__
@@ -26,7 +27,6 @@ from protein_lab.design.sampling import (
     complete_pairs,
     draw_question,
     sample_fields,
-    uncertainty,
 )
 from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
 from protein_lab.errors import InvalidRequestError, ProteinLabError
@@ -101,6 +101,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     if errors:
         raise InvalidRequestError(errors)
     identity = runtime.request_id(request)
+    _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
     if request.prior == "polymer" or request.novelty > 0.0:
         _ = runtime.curves
@@ -201,6 +202,7 @@ class _Attempt:
     """A backbone made from one fold."""
 
     hit: Hit
+    curve: FloatArray
     drawn: FlowSample
     candidate: Candidate
 
@@ -225,7 +227,7 @@ def _attempt(
 
     best = refine_best(drawn, question.blueprint, complete, is_sound)
     clock.lap("refine")
-    return _Attempt(hit, drawn, best)
+    return _Attempt(hit, curve, drawn, best)
 
 
 def _coarse_curve(
@@ -257,7 +259,10 @@ def _measure(
     clock: _Clock,
 ) -> Design:
     """Measure and validate one design."""
-    best, spread = made.candidate, uncertainty(made.drawn)
+    best, states = made.candidate, question.blueprint.secondary_structure
+    spread = runtime.calibrator.uncertainty(
+        made.drawn, request.steps, best.backbone[:, 1], states, made.curve
+    )
     protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
     checks = (*validate(protein, request.preset), novelty_not_run())
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
@@ -332,6 +337,9 @@ def _provenance(
         "backend": backend.name,
         "device": backend.device,
         "seed": request.seed,
+        "uncertainty": msgspec.to_builtins(
+            runtime.calibrator.kind(request.samples_per_design, request.steps)
+        ),
         "timings": {
             stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
         },
