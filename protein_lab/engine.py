@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from protein_lab import __version__
@@ -26,7 +27,6 @@ from protein_lab.design.sampling import (
     complete_pairs,
     draw_question,
     sample_fields,
-    uncertainty,
 )
 from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
 from protein_lab.errors import InvalidRequestError, ProteinLabError
@@ -102,6 +102,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
         raise InvalidRequestError(errors)
     faults += runtime.sequence_warnings(request)
     identity = runtime.request_id(request)
+    _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
     if request.prior == "polymer" or request.novelty > 0.0:
         _ = runtime.curves
@@ -202,6 +203,7 @@ class _Attempt:
     """A backbone made from one fold."""
 
     hit: Hit
+    curve: FloatArray
     drawn: FlowSample
     candidate: Candidate
 
@@ -226,7 +228,7 @@ def _attempt(
 
     best = refine_best(drawn, question.blueprint, complete, is_sound)
     clock.lap("refine")
-    return _Attempt(hit, drawn, best)
+    return _Attempt(hit, curve, drawn, best)
 
 
 def _coarse_curve(
@@ -258,7 +260,10 @@ def _measure(
     clock: _Clock,
 ) -> Design:
     """Measure and validate one design."""
-    best, spread = made.candidate, uncertainty(made.drawn)
+    best, states = made.candidate, question.blueprint.secondary_structure
+    spread = runtime.calibrator.uncertainty(
+        made.drawn, request.steps, best.backbone[:, 1], states, made.curve
+    )
     draw = runtime.draw_sequences(request, index, best.backbone)
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
@@ -338,6 +343,9 @@ def _provenance(
         "backend": backend.name,
         "device": backend.device,
         "seed": request.seed,
+        "uncertainty": msgspec.to_builtins(
+            runtime.calibrator.kind(request.samples_per_design, request.steps)
+        ),
         "timings": {
             stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
         },

@@ -37,10 +37,17 @@ class FlowSample:
         N, CA, C in angstrom, as the operator draws them: geometry is near, not exactly, ideal.
     sigma : ndarray, shape=(sample, residue), dtype=float32
         Standard deviation per coordinate predicted at the last step, angstrom.
+    guess : ndarray, shape=(sample, residue, 3, 3), dtype=float32, optional
+        Field that the operator expects at the first step, from noise alone.
+    guess_sigma : ndarray, shape=(sample, residue), dtype=float32, optional
+        Standard deviation per coordinate predicted with it: that of the whole answer, where
+        ``sigma`` is only that of the last step.
     """
 
     field: NDArray[np.float32]
     sigma: NDArray[np.float32]
+    guess: NDArray[np.float32] | None = None
+    guess_sigma: NDArray[np.float32] | None = None
 
 
 def draw_noise(
@@ -191,6 +198,7 @@ def sample(
     encoded = operator.encode(inputs)
     field: Array = backend.asarray(noise) + inputs.curve[:, :, None, :]
     log_sigma: Array = None
+    first: tuple[Array, Array] = (None, None)
     times = time_schedule(steps)
     for step in range(steps):
         now, following = float(times[step]), float(times[step + 1])
@@ -198,6 +206,8 @@ def sample(
         predicted = operator.predict(field, time, encoded)
         field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
         log_sigma = predicted.log_sigma
+        if step == 0:
+            first = (predicted.mean, log_sigma)
         if progress is not None:
             progress(step + 1, steps)
     drawn = backend.to_numpy(field)
@@ -206,4 +216,5 @@ def sample(
             f"The operator {operator.name!r} gave coordinates that are not finite "
             f"for a chain of {length} residues."
         )
-    return FlowSample(drawn, np.exp(backend.to_numpy(log_sigma)))
+    guess, guess_log_sigma = (backend.to_numpy(value) for value in first)
+    return FlowSample(drawn, np.exp(backend.to_numpy(log_sigma)), guess, np.exp(guess_log_sigma))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.calibration import Calibrator
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.design.sequence_options import SequenceDraw
@@ -156,6 +157,17 @@ class Runtime:
         """
         stream = sequence_stream(request.seed, index)
         return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream)
+
+    @cached_property
+    def calibrator(self) -> Calibrator:
+        """What makes uncertainties calibrated, read when it is first needed.
+
+        Raises
+        ------
+        WeightsError
+            When the calibration is damaged.
+        """
+        return Calibrator.load(self.operator.name, self.operator.digest, self.weights)
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

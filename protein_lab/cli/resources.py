@@ -188,7 +188,7 @@ def quality(
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
 
 
@@ -222,7 +222,7 @@ def sequence(
     if as_json:
         print_json({"rows": report.rows, "calibration": report.calibration})
     else:
-        _print_rows(report.rows)
+        print_rows(report.rows)
         print("amino acid, percent:  observed  expected  given back  calibration error")
         for item in report.calibration:
             print(
@@ -260,11 +260,12 @@ def operators(
     if as_json:
         print_json(figures.rows)
     else:
-        _print_rows(figures.rows)
+        print_rows(figures.rows)
     return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
 
 
-def _print_rows(rows: Sequence[Any]) -> None:
+def print_rows(rows: Sequence[Any]) -> None:
+    """Print the rows of a benchmark as a table."""
     for row in rows:
         mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
         value = "none" if row.value is None else f"{row.value:.4g}"

@@ -291,9 +291,28 @@ def uncertainty(drawn: FlowSample) -> FloatArray:
     ca = np.asarray(drawn.field[:, :, 1], dtype=np.float64)
     if len(ca) == 1:
         return np.asarray(np.sqrt(3.0) * drawn.sigma[0], dtype=np.float32)
+    ca, center = superimpose_samples(ca)
+    return np.sqrt(((ca - center) ** 2).sum(-1).mean(axis=0)).astype(np.float32)
+
+
+def superimpose_samples(ca: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Superimpose samples on their mean.
+
+    Parameters
+    ----------
+    ca : ndarray, shape=(sample, residue, 3)
+        CA atoms, angstrom.
+
+    Returns
+    -------
+    ca : ndarray, shape=(sample, residue, 3)
+        Moved as rigid bodies.
+    center : ndarray, shape=(residue, 3)
+        Their mean, about where the first sample lay.
+    """
     center = ca[0]
     for _ in range(3):
         rotation, shift = superimpose(ca, np.broadcast_to(center, ca.shape))
         ca = ca @ np.swapaxes(rotation, -1, -2) + shift[:, None]
         center = ca.mean(axis=0)
-    return np.sqrt(((ca - center) ** 2).sum(-1).mean(axis=0)).astype(np.float32)
+    return ca, center
