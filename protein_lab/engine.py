@@ -37,7 +37,7 @@ from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault, FloatArray
-from protein_lab.validation import novelty_not_run, validate
+from protein_lab.validation import measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
@@ -259,13 +259,16 @@ def _measure(
     """Measure and validate one design."""
     best, spread = made.candidate, uncertainty(made.drawn)
     protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
-    checks = (*validate(protein, request.preset), novelty_not_run())
+    novelty = measure_novelty(protein, runtime.relatives)
+    checks = (*validate(protein, request.preset), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
     metrics = best.metrics | {"mean_uncertainty": float(spread.mean())}
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
         metrics["tm_to_source"] = found.tm_a
+    if novelty.value is not None:
+        metrics["tm_to_nearest"] = novelty.value
     clock.lap("measure")
     return Design(
         index=index,

@@ -17,6 +17,7 @@ from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.weights import load_operator, weights_digest
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import FoldSearch
 
 NUM_HITS: Final = 8
 """Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
@@ -97,6 +98,11 @@ class Runtime:
         """
         backend = self.operator.backend
         return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
+
+    @cached_property
+    def relatives(self) -> FoldSearch:
+        """All chains of the corpus, ready to be searched for the nearest of a design."""
+        return FoldSearch(self.corpus)
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""
