@@ -102,11 +102,11 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
         raise InvalidRequestError(errors)
     identity = runtime.request_id(request)
     question = draw_question(request, _stream(request, 0), runtime.corpus)
-    if request.prior == "polymer" or request.novelty > 0.0:
+    if _from_polymer(request) or request.novelty > 0.0:
         _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
-    if request.prior == "polymer":
+    if _from_polymer(request):
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
@@ -117,6 +117,11 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
+
+
+def _from_polymer(request: DesignRequest) -> bool:
+    """Tell whether nothing of a real fold is used; of one that is dissolved nothing is left."""
+    return request.prior == "polymer" or request.novelty >= 1.0
 
 
 def _source(hit: Hit, corpus: Corpus) -> str:
@@ -168,7 +173,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = runtime.hits(blueprint) if request.prior == "library" else (POLYMER,)
+            hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             order = hits[first:] + hits[:first]
             made = _attempt(request, runtime, question, order, rng, clock)
@@ -236,7 +241,7 @@ def _coarse_curve(
     rng: np.random.Generator,
 ) -> tuple[Hit, Blueprint, FloatArray]:
     """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
-    if request.prior == "polymer":
+    if _from_polymer(request):
         return POLYMER, blueprint, fold_curve(runtime.curves, blueprint, rng)
     hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
     complete = complete_pairs(blueprint, hit, runtime.corpus)
