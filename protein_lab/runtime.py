@@ -26,6 +26,7 @@ from protein_lab.models.weights import (
 )
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import FoldSearch
 from protein_lab.typing import Fault, FloatArray
 
 NUM_HITS: Final = 8
@@ -168,6 +169,11 @@ class Runtime:
             When the calibration is damaged.
         """
         return Calibrator.load(self.operator.name, self.operator.digest, self.weights)
+
+    @cached_property
+    def relatives(self) -> FoldSearch:
+        """All chains of the corpus, ready to be searched for the nearest of a design."""
+        return FoldSearch(self.corpus)
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

@@ -193,6 +193,29 @@ def quality(
 
 
 @benchmark_app.command
+def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -> int:
+    """Measure how many folds an open request of 80 residues gives, and how many are new.
+
+    Parameters
+    ----------
+    quick
+        8 samples of each request in place of 64.
+    workers
+        Processes.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.diversity import run_diversity
+
+    rows = run_diversity(quick, workers, lambda done, total: say(f"{done}/{total} designs"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
 def sequence(
     *,
     split: Literal["train", "calibration", "test"] = "test",

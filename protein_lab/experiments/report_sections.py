@@ -43,6 +43,7 @@ _LABELS = {
     "pairs_met": "Pairs met",
     "segment_overlap": "Segment overlap",
     "tm_to_source": "TM-score to source",
+    "tm_to_nearest": "TM-score to nearest chain",
     "mean_uncertainty": "Uncertainty (Å)",
     "radius_of_gyration": "Rg (Å)",
     "radius_of_gyration_ratio": "Rg to expected",

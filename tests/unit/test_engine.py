@@ -76,7 +76,10 @@ def test_a_request_is_answered_in_full(
         ]  # fmt: skip
         checks = {check.name: check for check in item.checks}
         assert checks["bond_lengths"].verdict == "pass"
-        assert checks["novelty"].verdict == "not_run"
+        assert checks["novelty"].value == item.metrics["tm_to_nearest"]
+        assert item.metrics["tm_to_nearest"] >= item.metrics["tm_to_source"] - 0.1
+        nearest = checks["novelty"].details.split()[0]
+        assert nearest in runtime.corpus.ids
         assert {"helix_obtained", "strand_obtained", "ca_ca_ok"} == set(item.field_metrics)
         assert item.source in runtime.corpus.ids
         assert item.blueprint.secondary_structure == HAIRPIN
