@@ -196,6 +196,8 @@ def sample(
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
         predicted = operator.predict(field, time, encoded)
+        if operator.looks_back:
+            encoded = encoded._replace(guess=predicted.mean)
         field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
         log_sigma = predicted.log_sigma
         if progress is not None:

@@ -167,11 +167,14 @@ class Backend(Protocol):
         ...
 
     def value_and_grad(
-        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+        self,
+        function: Callable[..., tuple[Array, dict[str, Array]]],
+        compiled: bool | None = None,
     ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
         """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument.
 
-        The returned function gives ``(loss, aux, gradients)``.
+        The returned function gives ``(loss, aux, gradients)``. Whether it is compiled is the
+        backend's choice where ``compiled`` is None.
         """
         ...
 
@@ -185,6 +188,10 @@ class Backend(Protocol):
 
     def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
         """Make an AdamW optimizer that changes ``parameters`` in place."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException, /) -> bool:
+        """Whether an error says that the device's memory did not suffice."""
         ...
 
     def set_num_threads(self, count: int) -> None:

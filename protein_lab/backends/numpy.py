@@ -110,7 +110,9 @@ class NumpyBackend:
         """Return ``value``; NumPy does not differentiate."""
         return value
 
-    def value_and_grad(self, function: Callable[..., Any]) -> NoReturn:
+    def value_and_grad(
+        self, function: Callable[..., Any], compiled: bool | None = None
+    ) -> NoReturn:
         """Refuse: NumPy does not differentiate."""
         raise _cannot_train()
 
@@ -121,6 +123,10 @@ class NumpyBackend:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
         return function
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an array did not fit into memory."""
+        return isinstance(error, MemoryError)
 
     def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
         """Refuse: NumPy does not train."""
