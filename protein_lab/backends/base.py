@@ -45,6 +45,8 @@ class Backend(Protocol):
 
     name: str
     device: str
+    fixed_shapes: bool
+    """Whether every new shape of arrays costs a compilation."""
 
     def asarray(self, value: Any, dtype: str = "float32") -> Array:
         """Bring ``value`` to the backend's device."""

@@ -19,12 +19,14 @@ class JaxBackend:
     """:class:`~protein_lab.backends.base.Backend` on JAX; it runs and differentiates."""
 
     name = "jax"
+    fixed_shapes = True
 
     def __init__(self, device: str = "cpu") -> None:
-        self.device = device
         platform, _, index = device.partition(":")
         try:
-            self._device = jax.devices(platform)[int(index or 0)]
+            devices = jax.devices(None if platform == "auto" else platform)
+            self._device = devices[int(index or 0)]
+            self.device = self._device.platform if platform == "auto" else device
         except (RuntimeError, IndexError, ValueError) as error:
             raise BackendError(
                 f"JAX has no device {device!r} ({error}).", "Use --device cpu."

@@ -17,6 +17,7 @@ class NumpyBackend:
     """:class:`~protein_lab.backends.base.Backend` on NumPy; it runs but does not train."""
 
     name = "numpy"
+    fixed_shapes = False
     device = "cpu"
 
     asarray = staticmethod(lambda value, dtype="float32": np.asarray(value, dtype=dtype))

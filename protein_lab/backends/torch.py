@@ -24,6 +24,7 @@ class TorchBackend:
     """:class:`~protein_lab.backends.base.Backend` on torch, on a CPU or a GPU."""
 
     name = "torch"
+    fixed_shapes = False
 
     def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
         if precision not in ("float32", "bfloat16"):

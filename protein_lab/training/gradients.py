@@ -11,6 +11,8 @@ from protein_lab.backends.base import Parameters
 from protein_lab.errors import ProteinLabError
 from protein_lab.training.tasks import Task
 
+Differentiated = Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]
+
 
 def clipped(gradients: Mapping[str, Array], largest: float) -> dict[str, Array]:
     """Shorten gradients to a norm; empty where they are not finite."""
@@ -49,12 +51,13 @@ class GradientSum:
         self.pieces = pieces
         self._backend, self._task, self._say = backend, task, say
         choice = {"auto": True if backend.name == "jax" else None, "yes": True, "no": False}
-        self._differentiate = backend.value_and_grad(task.loss, choice[compiled])
+        self._compiled = choice[compiled]
+        self.differentiated: dict[int, Differentiated] = {}
 
     def __call__(
-        self, params: Parameters, batch: tuple[Any, ...]
+        self, params: Parameters, batch: tuple[Any, ...], density: int = 1
     ) -> tuple[float, dict[str, float], dict[str, Array]]:
-        """Differentiate the loss of a batch.
+        """Differentiate the loss of a batch whose chains are sampled at a density.
 
         Raises
         ------
@@ -63,24 +66,32 @@ class GradientSum:
         """
         while True:
             try:
-                return self._sum(params, batch)
+                return self._sum(params, batch, density)
             except Exception as error:
                 if not self._backend.is_out_of_memory(error):
                     raise
                 self._cut(self._task.num_chains(batch), error)
 
     def _sum(
-        self, params: Parameters, batch: tuple[Any, ...]
+        self, params: Parameters, batch: tuple[Any, ...], density: int
     ) -> tuple[float, dict[str, float], dict[str, Array]]:
+        differentiate = self._for_sampling(density)
         pieces = self._task.split(batch, self.pieces) if self.pieces > 1 else [batch]
-        loss, parts, gradients = self._differentiate(params, *pieces[0])
+        loss, parts, gradients = differentiate(params, *pieces[0])
         value, values = float(loss), {name: float(part) for name, part in parts.items()}
         for piece in pieces[1:]:
-            loss, parts, more = self._differentiate(params, *piece)
+            loss, parts, more = differentiate(params, *piece)
             gradients = {name: gradients[name] + gradient for name, gradient in more.items()}
             value += float(loss)
             values = {name: total + float(parts[name]) for name, total in values.items()}
         return value, values, gradients
+
+    def _for_sampling(self, density: int) -> Differentiated:
+        """Differentiated loss of a sampling, made and compiled once."""
+        if density not in self.differentiated:
+            loss = self._task.loss_at(density)
+            self.differentiated[density] = self._backend.value_and_grad(loss, self._compiled)
+        return self.differentiated[density]
 
     def _cut(self, num_chains: int, error: Exception) -> None:
         if self.pieces >= num_chains:

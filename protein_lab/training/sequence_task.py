@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +101,16 @@ class SequenceTask:
     def num_chains(self, batch: tuple[Any, ...]) -> int:
         """Chains in a batch."""
         return int(batch[1].shape[0])
+
+    def density(self, step: int) -> int:
+        """Say how chains are sampled: at residues, where amino acids are."""
+        del step
+        return 1
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches, which all have one sampling."""
+        del density
+        return self.loss
 
     def split(self, batch: tuple[Any, ...], pieces: int) -> list[tuple[Any, ...]]:
         """Split a batch so that losses and gradients of the pieces add up to those of it."""

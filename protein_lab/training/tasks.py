@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -69,20 +70,42 @@ class Task(Protocol):
         """Chains in a batch: so many pieces can it be split into."""
         ...
 
+    def density(self, step: int, /) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        ...
+
+    def loss_at(self, density: int, /) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        ...
+
     def split(self, batch: tuple[Any, ...], pieces: int, /) -> list[tuple[Any, ...]]:
         """Split a batch so that losses and gradients of the pieces add up to those of it."""
         ...
 
     def with_physics(self, batch: tuple[Any, ...], weight: float, /) -> tuple[Any, ...]:
-        """Add physical losses of a weight to a batch, where ``has_physics``."""
+        """Add physical losses to a batch of one point a residue, where ``has_physics``."""
         ...
 
 
 class _FieldBatches:
     """How batches of ``inputs, target, noise or noisy field, time`` and extras are handled."""
 
+    kind: type[BaseNeuralOperator[Any]]
+    config: Any
     backend: Backend
     contact_distance = CONTACT_DISTANCE
+
+    def operator(self, params: Parameters, density: int = 1) -> BaseNeuralOperator[Any]:
+        """Make the operator for a sampling of its chains."""
+        return self.kind(self.config, params, self.backend, points_per_residue=density)
+
+    def loss(self, params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+        """Loss of a batch of the usual sampling, and its parts."""
+        return self.loss_at(1)(params, *batch)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        raise NotImplementedError
 
     def num_chains(self, batch: tuple[Any, ...]) -> int:
         """Chains in a batch."""
@@ -140,7 +163,7 @@ class FieldTask(_FieldBatches):
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step: inputs, target, noise, flow time, and what else it needs."""
         batch = self.to_backend(self.source.batch(step))
-        operator = self.kind(self.config, params, self.backend)
+        operator = self.operator(params, self.source.density(step))
         if not operator.looks_back:
             return batch
         if np.random.default_rng([self.source.seed, step, 1]).random() >= GUESSED:
@@ -153,12 +176,15 @@ class FieldTask(_FieldBatches):
     def to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
         size = max(len(chain.target) for chain in chains)
+        if self.backend.fixed_shapes:
+            size = self.source.padded(size)
         inputs = collate(
             self.backend,
             [chain.conditions for chain in chains],
             [chain.curve_error for chain in chains],
             [chain.angle for chain in chains],
             self.config.separation_scales,
+            size,
         )
         target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
         noise = np.zeros_like(target)
@@ -168,8 +194,17 @@ class FieldTask(_FieldBatches):
         times = np.array([chain.time for chain in chains])
         return (inputs, *(self.backend.asarray(value) for value in (target, noise, times)))
 
-    def loss(
+    def density(self, step: int) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        return self.source.density(step)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        return partial(self._loss, density)
+
+    def _loss(
         self,
+        density: int,
         params: Parameters,
         inputs: ChainInputs,
         target: Array,
@@ -177,9 +212,8 @@ class FieldTask(_FieldBatches):
         time: Array,
         extras: Extras = NO_EXTRAS,
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss of a batch and its parts."""
         xp = self.backend
-        operator = self.kind(self.config, params, xp)
+        operator = self.operator(params, density)
         encoded = operator.encode_constraints(inputs)._replace(guess=extras.guess)
         noisy = _noisy(inputs, target, noise, time)
         predicted = operator.forward_with_uncertainty(noisy, time, encoded)
@@ -233,7 +267,7 @@ class CurveTask(_FieldBatches):
         chains, guessed = self.source.batch(step)
         inputs, target, noisy, time = self.to_backend(chains)
         if guessed:
-            operator = self.kind(self.config, params, self.backend)
+            operator = self.operator(params, self.source.density(step))
             encoded = operator.encode_constraints(inputs)
             guess = self.backend.to_numpy(operator.forward(noisy, time, encoded))[:, :, 0]
             inputs = guess_inputs(self.backend, inputs, guess, own=True)
@@ -257,8 +291,17 @@ class CurveTask(_FieldBatches):
         times = np.array([chain.time for chain in chains])
         return (inputs, *(self.backend.asarray(value) for value in (target, noisy, times)))
 
-    def loss(
+    def density(self, step: int) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        return self.source.density(step)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        return partial(self._loss, density)
+
+    def _loss(
         self,
+        density: int,
         params: Parameters,
         inputs: ChainInputs,
         target: Array,
@@ -266,8 +309,7 @@ class CurveTask(_FieldBatches):
         time: Array,
         extras: Extras = NO_EXTRAS,
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss of a batch and its parts."""
-        operator = self.kind(self.config, params, self.backend)
+        operator = self.operator(params, density)
         encoded = operator.encode_constraints(inputs)
         predicted = operator.forward_with_uncertainty(noisy, time, encoded)
         _, _, scale_out = operator.preconditioning(time, inputs.curve_error)

@@ -141,8 +141,10 @@ class Trainer:
         return self.kind.initialize(self.config, np.random.default_rng(self.options.seed))
 
     def _task(self, split: str, seed: int) -> Task:
-        make = TASKS.get(self.kind.name, FieldTask)
-        return make(self.kind, self.config, self.backend, self.corpus, split, self.batches, seed)
+        make, batches = TASKS.get(self.kind.name, FieldTask), self.batches
+        if split != "train":  # what is measured is what is used: one point a residue
+            batches = msgspec.structs.replace(batches, densities=(1,))
+        return make(self.kind, self.config, self.backend, self.corpus, split, batches, seed)
 
     @property
     def batches(self) -> BatchOptions:
@@ -254,11 +256,12 @@ class Trainer:
             If no gradient was finite for several steps; parameters are as before them.
         """
         xp = self.backend
-        batch = self.task.batch(self.step * self.num_processes + self.rank, self.params)
+        number = self.step * self.num_processes + self.rank
+        batch, density = self.task.batch(number, self.params), self.task.density(number)
         physics = self.options.physics_at(self.step)
-        if physics:
+        if physics and density == 1:  # elsewhere points are no atoms
             batch = self.task.with_physics(batch, physics)
-        value, parts, gradients = self.gradients(self.params, batch)
+        value, parts, gradients = self.gradients(self.params, batch, density)
         gradients = xp.mean_over_processes(gradients)
         gradients = clipped(gradients, self.options.clip)
         self._is_whole = False
