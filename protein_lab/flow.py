@@ -83,6 +83,7 @@ def collate(
     curve_error: Sequence[float],
     angles: Sequence[float],
     num_scales: int,
+    size: int = 0,
 ) -> ChainInputs:
     """Pad the conditions of several chains to one length and bring them to the backend.
 
@@ -96,13 +97,15 @@ def collate(
         Turn of each chain's frames about its curve, radians.
     num_scales : int
         Scales of the embedded chain separation.
+    size : int
+        Points to pad to, where the longest chain has fewer.
 
     Returns
     -------
     ChainInputs
         Padded points have zero weight and the identity as frame.
     """
-    size, count = max(chain.length for chain in chains), len(chains)
+    size, count = max(size, *(chain.length for chain in chains)), len(chains)
     curve = np.zeros((count, size, 3))
     frame = np.tile(np.eye(3), (count, size, 1, 1))
     states = np.zeros((count, size, 4))
@@ -204,6 +207,8 @@ def sample(
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
         predicted = operator.predict(field, time, encoded)
+        if operator.looks_back:
+            encoded = encoded._replace(guess=predicted.mean)
         field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
         log_sigma = predicted.log_sigma
         if step == 0:
