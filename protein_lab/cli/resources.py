@@ -264,6 +264,27 @@ def operators(
     return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
 
 
+@benchmark_app.command
+def speed(*, quick: bool = False, as_json: Json = False) -> int:
+    """Measure time, memory, growth with the length, and how far the backends are apart.
+
+    Parameters
+    ----------
+    quick
+        Fewer requests, steps and repeats.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.speed import run_speed
+
+    rows = run_speed(quick, progress=say)
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
 def _print_rows(rows: Sequence[Any]) -> None:
     for row in rows:
         mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")

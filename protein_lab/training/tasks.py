@@ -80,6 +80,7 @@ class FieldTask:
             [chain.curve_error for chain in chains],
             [chain.angle for chain in chains],
             self.config.separation_scales,
+            all_pairs=self.kind.sees_all_pairs,
         )
         target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
         noise = np.zeros_like(target)

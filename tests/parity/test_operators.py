@@ -73,7 +73,9 @@ def _draw(name: str) -> Arrays:
 
 def _given(xp: Backend, dtype: str) -> tuple[ChainInputs, Array, Array, Array]:
     inputs, noisy, target, time = _batch()
-    brought = ChainInputs(*(xp.asarray(np.asarray(value), dtype) for value in inputs))
+    brought = ChainInputs(
+        *(None if value is None else xp.asarray(np.asarray(value), dtype) for value in inputs)
+    )
     return brought, *(xp.asarray(value, dtype) for value in (noisy, target, time))
 
 

@@ -138,7 +138,7 @@ def _padded(
             pairs=key in ("pairing", "separation"),
         )
         for key in ChainInputs._fields
-        if key != "curve_error"
+        if key not in ("curve_error", "partner", "partner_pairing")
     }
     errors = np.concatenate([row[0].curve_error for row in rows])
     return ChainInputs(**columns, curve_error=xp.asarray(errors, "float64")), field
