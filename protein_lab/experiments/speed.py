@@ -22,7 +22,7 @@ from protein_lab.design.blueprint import blueprint_of
 from protein_lab.design.request import DesignRequest
 from protein_lab.engine import design_one
 from protein_lab.errors import CorpusError, ProteinLabError
-from protein_lab.experiments.quality import Row
+from protein_lab.experiments.rows import Row, machine_row
 from protein_lab.experiments.speed_arrays import square_arrays
 from protein_lab.experiments.speed_baseline import LAYERS, STEPS, WIDTH, seconds_of_a_backbone
 from protein_lab.experiments.speed_inputs import forward_inputs
@@ -82,7 +82,8 @@ def run_speed(quick: bool = True, progress: Progress | None = None) -> list[Row]
     tell("arrays")
     rows += [_arrays_row(name) for name in ("fno",) if name in available()]
     tell("backends (compiling takes a minute)")
-    return rows + _parity_rows([name for name in EXPONENTS if name in available()])
+    rows += _parity_rows([name for name in EXPONENTS if name in available()])
+    return [*rows, machine_row()]
 
 
 def held_out_requests(corpus: Corpus, count: int) -> list[DesignRequest]:
@@ -139,7 +140,7 @@ def _request_rows(count: int, steps: int) -> list[Row]:
         _median_row("backbone of 100 residues", single, "s",
                     f"From the request to exact geometry, one sample; median. {note}", 1.0),
         _median_row("the usual request, 100 residues", usual, "s", f"Four samples. {note}"),
-        Row("denoising transformer: backbone of 100 residues", rival, None, None, "s", None, True,
+        Row("denoising transformer: backbone of 100 residues", rival, rival, rival, "s", None, True,
             rival_note),
         _median_row("times faster than the denoising transformer", ratios, "ratio",
                     "At least; median over blueprints, both in this process.", 20.0, least=True),
@@ -244,7 +245,7 @@ def _memory_row() -> Row:
         )
     peak = int(done.stdout) / _MEBIBYTE
     return Row(
-        f"memory at {LONGEST} residues", peak, None, None, "MiB", 1536.0, peak <= 1536.0,
+        f"memory at {LONGEST} residues", peak, peak, peak, "MiB", 1536.0, peak <= 1536.0,
         f"At most; peak of a process of its own, libraries included, four samples, {words[1]}.",
     )  # fmt: skip
 
@@ -252,9 +253,9 @@ def _memory_row() -> Row:
 def _arrays_row(name: str) -> Row:
     """Count arrays whose size is that of all pairs of residues."""
     found = square_arrays(name)
-    shapes = ", ".join(str(shape) for shape in found[:3])
+    shapes, count = ", ".join(str(shape) for shape in found[:3]), float(len(found))
     return Row(
-        f"{name}: arrays of pairs of residues", float(len(found)), None, None, "count", 0.0,
+        f"{name}: arrays of pairs of residues", count, count, count, "count", 0.0,
         not found, f"At most; shapes met while encoding and predicting. {shapes}".strip(),
     )  # fmt: skip
 
@@ -274,7 +275,7 @@ def _parity_rows(names: Sequence[str]) -> list[Row]:
             value = figures.get(key)
             note = f"At most; largest difference between {compared}."
             rows.append(
-                Row(f"{name}: {text}", value, None, None, unit, floor,
+                Row(f"{name}: {text}", value, value, value, unit, floor,
                     value is None or value <= floor,
                     note if value is not None else "Not run: needs a backend that is not here.")
             )  # fmt: skip

@@ -46,7 +46,7 @@ def _predicted(operator: BaseNeuralOperator[Any]) -> NDArray[Any]:
 
 def test_powers_are_found() -> None:
     """An exact power law gives its power; a noisy one an interval that holds it."""
-    lengths = np.array([64, 128, 256, 512] * 4)
+    lengths = [64.0, 128.0, 256.0, 512.0] * 4
     assert speed.fit_power(lengths, 3e-6 * lengths**1.7)[0] == pytest.approx(1.7)
     noise = np.random.default_rng(0).normal(scale=0.1, size=len(lengths))
     power, low, high = speed.fit_power(lengths, 3e-6 * lengths**1.7 * np.exp(noise))
