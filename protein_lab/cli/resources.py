@@ -86,23 +86,37 @@ def info(path: Path | None = None, *, as_json: Json = False) -> int:
 
 @benchmark_app.command
 def quality(
-    *, quick: bool = False, workers: int = 2, card: Path | None = None, as_json: Json = False
+    *,
+    quick: bool = False,
+    workers: int = 2,
+    part: list[str] | None = None,
+    out: Path | None = None,
+    card: Path | None = None,
+    as_json: Json = False,
 ) -> int:
     """Measure designs of held-out blueprints against floors and baselines.
 
     Parameters
     ----------
     quick
-        Forty blueprints of 50 to 128 residues, four designs each.
+        Twelve blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
     workers
         Processes.
+    part
+        Run this part alone; may be given again. ``designs``, ``fno``, ``deeponet``,
+        ``transformer``, ``energy only``, ``polymer``, ``novel folds``; all by default.
+    out
+        HTML page to write, with pictures.
     card
         Card (TOML) of the measured weights, to write the figures into.
     as_json
         Print JSON rows.
     """
     from protein_lab.experiments.quality import run_quality
-    from protein_lab.models.weights import read_card
+    from protein_lab.experiments.quality_parts import PARTS
+    from protein_lab.experiments.quality_plots import quality_pictures
+    from protein_lab.experiments.rows_page import rows_page
+    from protein_lab.models.weights import read_card, write_atomically
     from protein_lab.settings import Settings
     from protein_lab.training.card import add_held_out, require_weights
 
@@ -110,9 +124,16 @@ def quality(
     measured = read_card(Settings.from_environment().weights / f"{operator}.toml")["sha256"]
     if card is not None:
         require_weights(card, measured)  # now rather than after an hour
-    rows = run_quality(quick=quick, workers=workers, operator=operator)
+    parts = part or list(PARTS)
+    rows = run_quality(quick=quick, workers=workers, operator=operator, parts=parts, progress=_told)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            out, rows_page(rows, "Quality of designs", quality_pictures(rows)).encode()
+        )
     if card is not None:
         command = "protein-lab benchmark quality" + (" --quick" if quick else "")
+        command += "".join(f" --part {shlex.quote(name)}" for name in part or ())
         add_held_out(card, measured, "quality", command, [msgspec.to_builtins(r) for r in rows])
     if as_json:
         print_json(rows)
@@ -142,6 +163,10 @@ def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -
     else:
         print_rows(rows)
     return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+def _told(done: int, total: int) -> None:
+    say(f"{done}/{total} blueprints")
 
 
 @benchmark_app.command
@@ -214,6 +239,27 @@ def operators(
     else:
         print_rows(figures.rows)
     return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
+def speed(*, quick: bool = False, as_json: Json = False) -> int:
+    """Measure time, memory, growth with the length, and how far the backends are apart.
+
+    Parameters
+    ----------
+    quick
+        Fewer requests, steps and repeats.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.speed import run_speed
+
+    rows = run_speed(quick, progress=say)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
 
 
 def print_rows(rows: Sequence[Any]) -> None:

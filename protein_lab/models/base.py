@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class ChainInputs(NamedTuple):
     coordinate : Array, shape=(batch, point)
         Place sigma of every point, residues from the start of the chain; the first residue is
         the cell from 0 to 1, with its center at 0.5.
+    partner, partner_pairing : Array, shape=(batch, point, partner) and (batch, point, partner, 3)
+        Points tau where b(sigma, tau) is not zero, and b there; padded with zeros. Given in place
+        of ``pairing`` and ``separation``, which are empty then, to operators that do not look at
+        all pairs of points.
     """
 
     curve: Array
@@ -51,6 +55,8 @@ class ChainInputs(NamedTuple):
     weight: Array
     curve_error: Array
     coordinate: Array
+    partner: Array | None = None
+    partner_pairing: Array | None = None
 
 
 class Encoded(NamedTuple):
@@ -103,6 +109,8 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
     """
 
     name: str
+    sees_all_pairs: ClassVar[bool] = True
+    """Whether it takes functions of all pairs of points; else it takes those that are paired."""
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from protein_lab.models.deeponet import DeepONetConfig, ProteinDeepONet
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.fno import FNOConfig, ProteinFNO
 from protein_lab.models.sequence import SequenceConfig, SequenceOperator
+from protein_lab.models.transformer import ProteinTransformer, TransformerConfig
 from protein_lab.settings import Settings
 
 OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
@@ -29,6 +30,7 @@ OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
     ProteinFNO.name: (ProteinFNO, FNOConfig),
     SequenceOperator.name: (SequenceOperator, SequenceConfig),
     ProteinDeepONet.name: (ProteinDeepONet, DeepONetConfig),
+    ProteinTransformer.name: (ProteinTransformer, TransformerConfig),
 }
 COMPANIONS = (CurveDeepONet.name, SequenceOperator.name)
 """Weights that work with those of every operator: coarse curves and sequences."""

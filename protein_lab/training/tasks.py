@@ -185,6 +185,7 @@ class FieldTask(_FieldBatches):
             [chain.angle for chain in chains],
             self.config.separation_scales,
             size,
+            all_pairs=self.kind.sees_all_pairs,
         )
         target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
         noise = np.zeros_like(target)

@@ -16,7 +16,7 @@ import pytest
 from protein_lab.backends import get_backend
 from protein_lab.cli import app
 from protein_lab.errors import BackendError, ProteinLabError, WeightsError
-from protein_lab.experiments.quality import Row
+from protein_lab.experiments.rows import Row
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import read_card
 from protein_lab.operators.prior import ornstein_uhlenbeck
