@@ -6,38 +6,35 @@ so that neither the number of workers nor the order of work changes a bit of it.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from protein_lab import __version__
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.curves import fold_curve
 from protein_lab.design.fold_library import Hit
-from protein_lab.design.request import RESULTS_VERSION, DesignRequest
+from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import (
     Question,
     bend_fold,
     complete_pairs,
     draw_question,
     sample_fields,
-    uncertainty,
 )
 from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
+from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault, FloatArray
-from protein_lab.validation import novelty_not_run, validate
+from protein_lab.validation import measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
@@ -102,12 +99,13 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
         raise InvalidRequestError(errors)
     faults += runtime.sequence_warnings(request)
     identity = runtime.request_id(request)
+    _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
-    if request.prior == "polymer" or request.novelty > 0.0:
+    if _from_polymer(request) or request.novelty > 0.0:
         _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
-    if request.prior == "polymer":
+    if _from_polymer(request):
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
@@ -118,6 +116,11 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
+
+
+def _from_polymer(request: DesignRequest) -> bool:
+    """Tell whether nothing of a real fold is used; of one that is dissolved nothing is left."""
+    return request.prior == "polymer" or request.novelty >= 1.0
 
 
 def _source(hit: Hit, corpus: Corpus) -> str:
@@ -169,7 +172,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = runtime.hits(blueprint) if request.prior == "library" else (POLYMER,)
+            hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             order = hits[first:] + hits[:first]
             made = _attempt(request, runtime, question, order, rng, clock)
@@ -202,6 +205,7 @@ class _Attempt:
     """A backbone made from one fold."""
 
     hit: Hit
+    curve: FloatArray
     drawn: FlowSample
     candidate: Candidate
 
@@ -226,7 +230,7 @@ def _attempt(
 
     best = refine_best(drawn, question.blueprint, complete, is_sound)
     clock.lap("refine")
-    return _Attempt(hit, drawn, best)
+    return _Attempt(hit, curve, drawn, best)
 
 
 def _coarse_curve(
@@ -237,7 +241,7 @@ def _coarse_curve(
     rng: np.random.Generator,
 ) -> tuple[Hit, Blueprint, FloatArray]:
     """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
-    if request.prior == "polymer":
+    if _from_polymer(request):
         return POLYMER, blueprint, fold_curve(runtime.curves, blueprint, rng)
     hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
     complete = complete_pairs(blueprint, hit, runtime.corpus)
@@ -258,17 +262,23 @@ def _measure(
     clock: _Clock,
 ) -> Design:
     """Measure and validate one design."""
-    best, spread = made.candidate, uncertainty(made.drawn)
+    best, states = made.candidate, question.blueprint.secondary_structure
+    spread = runtime.calibrator.uncertainty(
+        made.drawn, request.steps, best.backbone[:, 1], states, made.curve
+    )
     draw = runtime.draw_sequences(request, index, best.backbone)
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
-    checks = (*validate(protein, request.preset), novelty_not_run())
+    novelty = measure_novelty(protein, runtime.relatives)
+    checks = (*validate(protein, request.preset), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
     metrics = best.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
         metrics["tm_to_source"] = found.tm_a
+    if novelty.value is not None:
+        metrics["tm_to_nearest"] = novelty.value
     clock.lap("measure")
     return Design(
         index=index,
@@ -315,40 +325,8 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
         request_id=runtime.request_id(request),
         designs=tuple(ranked),
         outcome=outcome(losses, request.num_designs),
-        provenance=_provenance(request, runtime, designs),
+        provenance=provenance(request, runtime, designs),
     )
-
-
-def _provenance(
-    request: DesignRequest, runtime: Runtime, designs: Sequence[Design]
-) -> dict[str, Any]:
-    backend = runtime.operator.backend
-    names = ["numpy", "scipy", "biotite", "tmtools"]
-    names += [backend.name] if backend.name != "numpy" else []
-    stages = sorted({stage for item in designs for stage in item.timings})
-    return {
-        "versions": {"protein_lab": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in names},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "results_version": RESULTS_VERSION,
-        "operator": runtime.operator.name,
-        "weights_digest": runtime.digest,
-        "sequence_weights_digest": runtime.sequence_digest,
-        "corpus_digest": runtime.corpus.digest,
-        "backend": backend.name,
-        "device": backend.device,
-        "seed": request.seed,
-        "timings": {
-            stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
-        },
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def design(

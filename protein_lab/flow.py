@@ -8,6 +8,7 @@ et al., AISTATS 2024). The operator predicts the clean field, from which the vel
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,19 @@ LIBRARY_CURVE_ERROR = 1.0
 """How far a curve warped from a library fold is taken to be from the true axis, angstrom."""
 
 
+_PAIRS_AT_ONCE = 1 << 20
+"""Pairs of points, over all samples, that an operator is given at once: 1,024 residues squared.
+
+Four samples go together up to 512 residues; longer chains are drawn sample by sample, which keeps
+memory in bounds.
+"""
+
+_PARTNERS = 16
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "resource_exhausted")
+"""How array libraries say it; none of them shares an error with the others."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FlowSample:
     """Backbone fields drawn for one chain.
@@ -37,10 +51,17 @@ class FlowSample:
         N, CA, C in angstrom, as the operator draws them: geometry is near, not exactly, ideal.
     sigma : ndarray, shape=(sample, residue), dtype=float32
         Standard deviation per coordinate predicted at the last step, angstrom.
+    guess : ndarray, shape=(sample, residue, 3, 3), dtype=float32, optional
+        Field that the operator expects at the first step, from noise alone.
+    guess_sigma : ndarray, shape=(sample, residue), dtype=float32, optional
+        Standard deviation per coordinate predicted with it: that of the whole answer, where
+        ``sigma`` is only that of the last step.
     """
 
     field: NDArray[np.float32]
     sigma: NDArray[np.float32]
+    guess: NDArray[np.float32] | None = None
+    guess_sigma: NDArray[np.float32] | None = None
 
 
 def draw_noise(
@@ -76,6 +97,9 @@ def collate(
     curve_error: Sequence[float],
     angles: Sequence[float],
     num_scales: int,
+    size: int = 0,
+    *,
+    all_pairs: bool = True,
 ) -> ChainInputs:
     """Pad the conditions of several chains to one length and bring them to the backend.
 
@@ -89,28 +113,40 @@ def collate(
         Turn of each chain's frames about its curve, radians.
     num_scales : int
         Scales of the embedded chain separation.
+    size : int
+        Points to pad to, where the longest chain has fewer.
+    all_pairs : bool
+        Whether to make functions of all pairs of points, or of paired ones alone; see
+        ``BaseNeuralOperator.sees_all_pairs``.
 
     Returns
     -------
     ChainInputs
         Padded points have zero weight and the identity as frame.
     """
-    size, count = max(chain.length for chain in chains), len(chains)
+    size, count = max(size, *(chain.length for chain in chains)), len(chains)
     curve = np.zeros((count, size, 3))
     frame = np.tile(np.eye(3), (count, size, 1, 1))
     states = np.zeros((count, size, 4))
-    pairing = np.zeros((count, size, size, 3))
     weight = np.zeros((count, size))
     for row, (chain, angle) in enumerate(zip(chains, angles, strict=True)):
         length = chain.length
         curve[row, :length] = chain.axis_curve
         frame[row, :length] = parallel_transport_frames(chain.axis_curve, angle)
         states[row, :length] = chain.secondary_structure
-        pairing[row, :length, :length] = chain.pairing
         # samples are the centers of cells: the midpoint rule, with weights in residues
         weight[row, :length] = chain.mask * chain.spacing
-    separation = _separations(size, [chain.spacing for chain in chains], num_scales)
     to_backend = backend.asarray
+    if all_pairs:
+        pairing = np.zeros((count, size, size, 3))
+        for row, chain in enumerate(chains):
+            pairing[row, : chain.length, : chain.length] = chain.pairing
+        separation = _separations(size, [chain.spacing for chain in chains], num_scales)
+        partners = (None, None)
+    else:
+        pairing, separation = np.zeros((count, 0, 0, 3)), np.zeros((count, 0, 0, num_scales))
+        found, values = _partners(chains, size)
+        partners = (to_backend(found, "int32"), to_backend(values))
     return ChainInputs(
         curve=to_backend(curve),
         frame=to_backend(frame),
@@ -120,7 +156,28 @@ def collate(
         weight=to_backend(weight),
         curve_error=to_backend(np.asarray(curve_error)),
         coordinate=to_backend(np.outer([chain.spacing for chain in chains], np.arange(size) + 0.5)),
+        partner=partners[0],
+        partner_pairing=partners[1],
     )
+
+
+def _partners(
+    chains: Sequence[Conditions], size: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """List the points that each point is paired with, and how."""
+    paired = [chain.pairing.any(axis=-1) for chain in chains]
+    most = max(int(mask.sum(axis=1).max(initial=0)) for mask in paired)
+    # few different sizes: compiled functions are made for each
+    width = max(_PARTNERS, -(-most // _PARTNERS) * _PARTNERS)
+    found = np.zeros((len(chains), size, width), dtype=np.int32)
+    values = np.zeros((len(chains), size, width, 3), dtype=np.float32)
+    for row, (chain, mask) in enumerate(zip(chains, paired, strict=True)):
+        first, second = np.nonzero(mask)
+        starts = np.searchsorted(first, np.arange(chain.length))
+        place = np.arange(len(first)) - starts[first]
+        found[row, first, place] = second
+        values[row, first, place] = chain.pairing[first, second]
+    return found, values
 
 
 def _separations(size: int, spacings: Sequence[float], num_scales: int) -> NDArray[np.float32]:
@@ -179,31 +236,105 @@ def sample(
     ------
     GeometryError
         If the noise does not fit the conditions, or the operator gives numbers that are not finite.
+    ProteinLabError
+        If not even one sample fits in memory; before, fewer at a time are tried with a warning.
     """
     count, length = noise.shape[:2]
     if noise.shape[1:] != (conditions.length, 3, 3):
         raise GeometryError(
             f"Expected noise of shape (sample, {conditions.length}, 3, 3), but got {noise.shape}."
         )
-    backend = operator.backend
+    at_once = max(1, min(count, _PAIRS_AT_ONCE // length**2))
+    waiting = [noise[first : first + at_once] for first in range(0, count, at_once)]
+    drawn: list[FlowSample] = []
+    while waiting:
+        group = waiting.pop(0)
+        before = sum(len(item.field) for item in drawn)
+
+        def told(step: int, before: int = before, size: int = len(group)) -> None:
+            if progress is not None:
+                progress((before * steps + size * step) // count, steps)
+
+        try:
+            drawn.append(_integrate(operator, conditions, group, steps, curve_error, told))
+        except (MemoryError, RuntimeError) as error:
+            waiting = [*_smaller(group, conditions.length, error), *waiting]
+    return _joined(drawn)
+
+
+def _joined(drawn: Sequence[FlowSample]) -> FlowSample:
+    """Put samples that went through the operator one group after the other together."""
+    if len(drawn) == 1:
+        return drawn[0]
+    guesses = [item.guess for item in drawn if item.guess is not None]
+    guess_sigmas = [item.guess_sigma for item in drawn if item.guess_sigma is not None]
+    return FlowSample(
+        np.concatenate([item.field for item in drawn]),
+        np.concatenate([item.sigma for item in drawn]),
+        np.concatenate(guesses) if guesses else None,
+        np.concatenate(guess_sigmas) if guess_sigmas else None,
+    )
+
+
+def _smaller(
+    group: NDArray[np.float32], length: int, error: MemoryError | RuntimeError
+) -> list[NDArray[np.float32]]:
+    """Halve samples that did not fit in memory together; other errors go on."""
+    told = str(error).lower()
+    full = isinstance(error, MemoryError) or any(words in told for words in _NO_MEMORY)
+    if not full:
+        raise error
+    if len(group) == 1:
+        raise ProteinLabError(
+            f"There is not enough memory to draw one backbone of {length} residues.",
+            "Ask for a shorter chain, use fewer workers, or use a machine with more memory.",
+        ) from error
+    half = len(group) // 2
+    warnings.warn(
+        f"{len(group)} samples of {length} residues did not fit in memory; "
+        f"{len(group) - half} at a time are tried.",
+        ResourceWarning,
+        stacklevel=3,
+    )
+    return [group[:-half], group[-half:]]
+
+
+def _integrate(
+    operator: BaseNeuralOperator[Any],
+    conditions: Conditions,
+    noise: NDArray[np.float32],
+    steps: int,
+    curve_error: float,
+    progress: Callable[[int], None],
+) -> FlowSample:
+    """Integrate the flow for samples that go through the operator together."""
+    backend, count = operator.backend, len(noise)
     scales = operator.config.separation_scales
-    inputs = collate(backend, [conditions] * count, [curve_error] * count, [0.0] * count, scales)
+    inputs = collate(
+        backend, [conditions] * count, [curve_error] * count, [0.0] * count, scales,
+        all_pairs=operator.sees_all_pairs,
+    )  # fmt: skip
     encoded = operator.encode(inputs)
     field: Array = backend.asarray(noise) + inputs.curve[:, :, None, :]
     log_sigma: Array = None
+    first: tuple[Array, Array] = (None, None)
     times = time_schedule(steps)
     for step in range(steps):
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
         predicted = operator.predict(field, time, encoded)
+        if operator.looks_back:
+            encoded = encoded._replace(guess=predicted.mean)
         field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
         log_sigma = predicted.log_sigma
-        if progress is not None:
-            progress(step + 1, steps)
+        if step == 0:
+            first = (predicted.mean, log_sigma)
+        progress(step + 1)
     drawn = backend.to_numpy(field)
     if not np.isfinite(drawn).all():
         raise GeometryError(
             f"The operator {operator.name!r} gave coordinates that are not finite "
-            f"for a chain of {length} residues."
+            f"for a chain of {conditions.length} residues."
         )
-    return FlowSample(drawn, np.exp(backend.to_numpy(log_sigma)))
+    guess, guess_log_sigma = (backend.to_numpy(value) for value in first)
+    return FlowSample(drawn, np.exp(backend.to_numpy(log_sigma)), guess, np.exp(guess_log_sigma))

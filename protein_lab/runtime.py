@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.calibration import Calibrator
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.design.sequence_options import SequenceDraw
@@ -25,6 +26,7 @@ from protein_lab.models.weights import (
 )
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import FoldSearch
 from protein_lab.typing import Fault, FloatArray
 
 NUM_HITS: Final = 8
@@ -156,6 +158,22 @@ class Runtime:
         """
         stream = sequence_stream(request.seed, index)
         return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream)
+
+    @cached_property
+    def calibrator(self) -> Calibrator:
+        """What makes uncertainties calibrated, read when it is first needed.
+
+        Raises
+        ------
+        WeightsError
+            When the calibration is damaged.
+        """
+        return Calibrator.load(self.operator.name, self.operator.digest, self.weights)
+
+    @cached_property
+    def relatives(self) -> FoldSearch:
+        """All chains of the corpus, ready to be searched for the nearest of a design."""
+        return FoldSearch(self.corpus)
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

@@ -5,7 +5,7 @@ Exit codes: 0 done; 2 the request is invalid; 3 it ran, but fewer designs than a
 stands first.
 """
 
-from protein_lab.cli import designing, resources, sequences
+from protein_lab.cli import calibrating, designing, resources, sequences, training
 from protein_lab.cli.app import app, main
 
-__all__ = ["app", "designing", "main", "resources", "sequences"]
+__all__ = ["app", "calibrating", "designing", "main", "resources", "sequences", "training"]

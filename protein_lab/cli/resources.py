@@ -1,4 +1,4 @@
-"""Commands on what designing rests on: train, corpus, benchmark, serve, doctor."""
+"""Commands on what designing rests on: corpus, benchmark, serve, doctor."""
 
 from __future__ import annotations
 
@@ -15,77 +15,6 @@ import msgspec
 
 from protein_lab.cli.app import Json, app, benchmark_app, corpus_app, print_json, say
 from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED, MissingExtraError, ProteinLabError
-
-
-@app.command
-def train(
-    operator: str,
-    *,
-    hours: float | None = None,
-    steps: int = 0,
-    out: Path | None = None,
-    device: str | None = None,
-    recipe: str | None = None,
-    resume: bool = False,
-    shipped: bool = False,
-    seed: int = 0,
-) -> int:
-    """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
-
-    Several processes that torchrun starts train together, one a GPU.
-
-    Parameters
-    ----------
-    operator
-        Name of the operator.
-    hours
-        Time allowed; sets the number of steps unless ``--steps`` does. One hour without both.
-    steps
-        Number of steps of the whole run.
-    out
-        Folder for checkpoint, log and weights; ``runs/OPERATOR`` unless given.
-    device
-        ``cpu``, ``cuda`` or ``auto``.
-    recipe
-        ``cpu``, ``gpu``, or a TOML file with hours, device and options.
-    resume
-        Continue the run in the folder, with the recipe's options if one is given.
-    shipped
-        Start a new run from the weights that come with the package.
-    seed
-        Seed of weights, batches and noise.
-    """
-    from protein_lab.models.weights import OPERATORS, load_operator
-    from protein_lab.training.corpus import Corpus
-    from protein_lab.training.recipes import load_recipe
-    from protein_lab.training.trainer import Trainer, TrainingOptions
-
-    if operator not in OPERATORS:
-        raise ProteinLabError(
-            f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
-        )
-    folder = out or Path("runs") / operator
-    plan = load_recipe(recipe) if recipe else None
-    options = plan.options if plan else None if resume else TrainingOptions(seed=seed)
-    trainer = Trainer(
-        operator, folder, Corpus.open(), options,
-        device=device or (plan.device if plan else "cpu"), resume=resume,
-        initial=load_operator(operator, "numpy").params if shipped else None,
-    )  # fmt: skip
-    if steps:
-        trainer.set_steps(steps)
-    if hours is None and not steps:
-        hours = plan.hours if plan else 1.0
-    trainer.run(hours, report=lambda line: say(_training_line(line)))
-    digest = trainer.export(folder)
-    print(f"Weights: {folder / operator}.safetensors (SHA-256 {digest[:16]}…)")
-    return EXIT_DONE
-
-
-def _training_line(line: Any) -> str:
-    held_out = "" if line.held_out != line.held_out else f"  held-out {line.held_out:.3f}"
-    left = line.seconds / max(line.step, 1) * (line.total_steps - line.step) / 60
-    return f"{line.step}/{line.total_steps}  loss {line.loss:.3f}{held_out}  {left:.0f} min left"
 
 
 @corpus_app.command
@@ -157,23 +86,37 @@ def info(path: Path | None = None, *, as_json: Json = False) -> int:
 
 @benchmark_app.command
 def quality(
-    *, quick: bool = False, workers: int = 2, card: Path | None = None, as_json: Json = False
+    *,
+    quick: bool = False,
+    workers: int = 2,
+    part: list[str] | None = None,
+    out: Path | None = None,
+    card: Path | None = None,
+    as_json: Json = False,
 ) -> int:
     """Measure designs of held-out blueprints against floors and baselines.
 
     Parameters
     ----------
     quick
-        Forty blueprints of 50 to 128 residues, four designs each.
+        Twelve blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
     workers
         Processes.
+    part
+        Run this part alone; may be given again. ``designs``, ``fno``, ``deeponet``,
+        ``transformer``, ``energy only``, ``polymer``, ``novel folds``; all by default.
+    out
+        HTML page to write, with pictures.
     card
         Card (TOML) of the measured weights, to write the figures into.
     as_json
         Print JSON rows.
     """
     from protein_lab.experiments.quality import run_quality
-    from protein_lab.models.weights import read_card
+    from protein_lab.experiments.quality_parts import PARTS
+    from protein_lab.experiments.quality_plots import quality_pictures
+    from protein_lab.experiments.rows_page import rows_page
+    from protein_lab.models.weights import read_card, write_atomically
     from protein_lab.settings import Settings
     from protein_lab.training.card import add_held_out, require_weights
 
@@ -181,15 +124,49 @@ def quality(
     measured = read_card(Settings.from_environment().weights / f"{operator}.toml")["sha256"]
     if card is not None:
         require_weights(card, measured)  # now rather than after an hour
-    rows = run_quality(quick=quick, workers=workers, operator=operator)
+    parts = part or list(PARTS)
+    rows = run_quality(quick=quick, workers=workers, operator=operator, parts=parts, progress=_told)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            out, rows_page(rows, "Quality of designs", quality_pictures(rows)).encode()
+        )
     if card is not None:
         command = "protein-lab benchmark quality" + (" --quick" if quick else "")
+        command += "".join(f" --part {shlex.quote(name)}" for name in part or ())
         add_held_out(card, measured, "quality", command, [msgspec.to_builtins(r) for r in rows])
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
+def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -> int:
+    """Measure how many folds an open request of 80 residues gives, and how many are new.
+
+    Parameters
+    ----------
+    quick
+        8 samples of each request in place of 64.
+    workers
+        Processes.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.diversity import run_diversity
+
+    rows = run_diversity(quick, workers, lambda done, total: say(f"{done}/{total} designs"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+def _told(done: int, total: int) -> None:
+    say(f"{done}/{total} blueprints")
 
 
 @benchmark_app.command
@@ -234,7 +211,7 @@ def sequence(
     if as_json:
         print_json({"rows": report.rows, "calibration": report.calibration})
     else:
-        _print_rows(report.rows)
+        print_rows(report.rows)
         print("amino acid, percent:  observed  expected  given back  calibration error")
         for item in report.calibration:
             print(
@@ -272,11 +249,33 @@ def operators(
     if as_json:
         print_json(figures.rows)
     else:
-        _print_rows(figures.rows)
+        print_rows(figures.rows)
     return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
 
 
-def _print_rows(rows: Sequence[Any]) -> None:
+@benchmark_app.command
+def speed(*, quick: bool = False, as_json: Json = False) -> int:
+    """Measure time, memory, growth with the length, and how far the backends are apart.
+
+    Parameters
+    ----------
+    quick
+        Fewer requests, steps and repeats.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.speed import run_speed
+
+    rows = run_speed(quick, progress=say)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+def print_rows(rows: Sequence[Any]) -> None:
+    """Print the rows of a benchmark as a table."""
     for row in rows:
         mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
         value = "none" if row.value is None else f"{row.value:.4g}"

@@ -52,7 +52,8 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         operator folds by itself.
     novelty : float
         How much of a real fold is dissolved in noise before the operator folds it anew: 0 keeps
-        it, 1 keeps nothing of it. Without meaning for polymers, which are no folds.
+        it, 1 keeps nothing of it. Where elements are open, those of a real chain are also
+        rearranged: at 1 by four moves. The second holds for polymers too, the first does not.
     sequence : SequenceOptions
         How sequences are drawn for every backbone; no part of it changes a backbone.
     preset : {"geometry"}

@@ -43,6 +43,7 @@ _LABELS = {
     "pairs_met": "Pairs met",
     "segment_overlap": "Segment overlap",
     "tm_to_source": "TM-score to source",
+    "tm_to_nearest": "TM-score to nearest chain",
     "mean_uncertainty": "Uncertainty (Å)",
     "radius_of_gyration": "Rg (Å)",
     "radius_of_gyration_ratio": "Rg to expected",
@@ -202,16 +203,11 @@ def _panel(
         )
     ]
     if np.isfinite(shown.uncertainty).all() and len(shown.uncertainty):
-        wide.append(
-            figure(
-                "Uncertainty of every residue",
-                picture("uncertainty", shown.uncertainty, shown.obtained, fitting),
-                "Spread of the samples; shaded: lowest to highest of the designs shown."
-                if fitting is not None
-                else "Spread of the samples of this design.",
-                "wide",
-            )
+        drawn = picture(
+            "uncertainty", shown.uncertainty, shown.obtained, fitting, None, entry.half_width
         )
+        said = _uncertainty_note(entry, fitting is not None)
+        wide.append(figure("Uncertainty of every residue", drawn, said, "wide"))
     asked = _asked_ranges(entry.secondary_structure, data.manifest.request, pairings)
     square = [
         figure("Backbone torsions (Ramachandran)",
@@ -230,6 +226,20 @@ def _panel(
     figures = f'<div class="figures">{"".join(wide)}{"".join(square)}</div>'
     title = f"Design {entry.rank} in detail"
     return section(f"design-{entry.rank}", title, sequences + figures + tables, place)
+
+
+def _uncertainty_note(entry: DesignSummary, shaded: bool) -> str:
+    """Say what the curve of uncertainties means, and what it does not."""
+    if entry.uncertainty_kind == "calibrated":
+        said = (
+            "Error expected of each CA atom, given the curve that the design was drawn around, "
+            "measured on held-out chains; whether the fold is right is not part of it."
+        )
+        if entry.half_width:
+            said += " Of such chains, 90 % lie below the dashed line at every residue."
+    else:
+        said = "Spread of the samples of this design, not calibrated."
+    return f"{said} Shaded: lowest to highest of the designs shown." if shaded else said
 
 
 def _measurements(items: Sequence[Measurement]) -> str:

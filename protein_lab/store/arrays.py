@@ -187,7 +187,7 @@ def _geometry(designs: Sequence[Design]) -> list[_Variable]:
             "uncertainty",
             ("design", "residue"),
             uncertainty,
-            {"units": "angstrom", "long_name": "spread of the samples"},
+            {"units": "angstrom", "long_name": "uncertainty of CA atoms"},
         ),
         _Variable("length", ("design",), lengths, {"units": "residue"}),
     ]

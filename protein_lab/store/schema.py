@@ -35,7 +35,8 @@ class Design:
     backbone : FloatArray
         N, CA, C, O in angstrom, ``(residue, 4, 3)`` float32; no residues when ``failed``.
     uncertainty : FloatArray
-        Spread of the samples per residue in angstrom, ``(residue,)`` float32.
+        Angstrom per residue, ``(residue,)`` float32; the result's provenance says whether it is
+        calibrated.
     blueprint : Blueprint
         Secondary structure and pairing that were asked of this design.
     source : str

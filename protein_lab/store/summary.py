@@ -7,12 +7,13 @@ The JSON schema in ``assets/schemas/summary.schema.json`` is generated from thes
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from protein_lab.design.calibration import UncertaintyKind
 from protein_lab.store.schema import Design, DesignResult
-from protein_lab.typing import Check, Measurement
+from protein_lab.typing import Check, FloatArray, Measurement
 
 SUMMARY_SCHEMA = "protein_lab/summary@1"
 _FASTA_WIDTH = 60
@@ -70,7 +71,13 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints, checks : tuple
         Each with value, unit, bound and verdict.
     uncertainty : tuple of float
-        Angstrom per residue, from the spread of the samples; null where unknown.
+        Angstrom per residue; null where unknown.
+    uncertainty_kind : str
+        ``calibrated``: root mean square error expected of a CA atom, given the curve;
+        ``uncalibrated``: spread of the samples.
+    half_width : tuple of float
+        Angstrom per residue: a band that wide holds all residues of 90 % of chains, given the
+        curve; empty where nothing is calibrated.
     """
 
     rank: int
@@ -90,6 +97,8 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints: tuple[Measurement, ...]
     checks: tuple[Check, ...]
     uncertainty: tuple[float | None, ...]
+    uncertainty_kind: Literal["calibrated", "uncalibrated"] = "uncalibrated"
+    half_width: tuple[float | None, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +136,7 @@ def design_file(rank: int, design: Design) -> str | None:
 
 def summarize(result: DesignResult) -> Summary:
     """Condense a result; the same result always gives the same summary."""
+    kind = msgspec.convert(result.provenance.get("uncertainty", {}), UncertaintyKind)
     return Summary(
         schema=SUMMARY_SCHEMA,
         request_id=result.request_id,
@@ -135,7 +145,7 @@ def summarize(result: DesignResult) -> Summary:
         num_accepted=result.num_accepted,
         outcome=result.outcome,
         designs=tuple(
-            _summarize(rank, design) for rank, design in enumerate(result.designs, start=1)
+            _summarize(rank, design, kind) for rank, design in enumerate(result.designs, start=1)
         ),
     )
 
@@ -152,7 +162,8 @@ def summary_schema() -> dict[str, Any]:
         # Docstrings go on about attributes; the schema says those in its own words.
         types[name] = described | {"description": described["description"].split("\n")[0]}
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SUMMARY_SCHEMA}
-    return title | root | {"$defs": types}
+    # through JSON, so that defaults are what a reader of the file sees
+    return msgspec.json.decode(msgspec.json.encode(title | root | {"$defs": types}))
 
 
 def fasta(result: DesignResult) -> str:
@@ -187,7 +198,8 @@ def fasta_entry(header: str, sequence: str) -> str:
     return "\n".join([f">{header}", *lines]) + "\n"
 
 
-def _summarize(rank: int, design: Design) -> DesignSummary:
+def _summarize(rank: int, design: Design, kind: UncertaintyKind) -> DesignSummary:
+    factor = kind.band_factor(design.length)
     return DesignSummary(
         rank=rank,
         index=design.index,
@@ -210,11 +222,14 @@ def _summarize(rank: int, design: Design) -> DesignSummary:
         field_metrics=_finite(design.field_metrics),
         constraints=design.measurements,
         checks=design.checks,
-        uncertainty=tuple(
-            round(value, 4) if math.isfinite(value) else None
-            for value in design.uncertainty.tolist()
-        ),
+        uncertainty=_rounded(design.uncertainty),
+        uncertainty_kind=kind.of_length(design.length),
+        half_width=() if factor is None else _rounded(factor * design.uncertainty),
     )
+
+
+def _rounded(values: FloatArray) -> tuple[float | None, ...]:
+    return tuple(round(value, 4) if math.isfinite(value) else None for value in values.tolist())
 
 
 def _sequence(design: Design) -> str:

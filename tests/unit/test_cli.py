@@ -50,6 +50,9 @@ def test_design_validate_and_reproduce(
     summary = json.loads(capsys.readouterr().out)
     assert (out / summary["designs"][0]["file"]).is_file()
     assert run("validate", *sorted((out / "designs").glob("*.cif"))) == 0
+    assert "is nearest of" not in capsys.readouterr().out
+    assert run("validate", "--novelty", next((out / "designs").glob("*.cif"))) == 0
+    assert "is nearest of 12291 chains" in capsys.readouterr().out
     assert run("reproduce", out) == 0
     assert "bit for bit" in capsys.readouterr().out
     # the same command again reads what is there

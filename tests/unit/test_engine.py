@@ -16,11 +16,13 @@ from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
 from protein_lab.design import selection
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.calibration import SCHEMA, Calibration, SigmaModel, UncertaintyKind
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
 from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
 from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
+from protein_lab.experiments.uncertainty_fit import save_calibration
 from protein_lab.flow import FlowSample
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import save_weights
@@ -74,10 +76,43 @@ def test_a_request_is_answered_in_full(
         ]  # fmt: skip
         checks = {check.name: check for check in item.checks}
         assert checks["bond_lengths"].verdict == "pass"
-        assert checks["novelty"].verdict == "not_run"
+        assert checks["novelty"].value == item.metrics["tm_to_nearest"]
+        assert item.metrics["tm_to_nearest"] >= item.metrics["tm_to_source"] - 0.1
+        nearest = checks["novelty"].details.split()[0]
+        assert nearest in runtime.corpus.ids
         assert {"helix_obtained", "strand_obtained", "ca_ca_ok"} == set(item.field_metrics)
         assert item.source in runtime.corpus.ids
         assert item.blueprint.secondary_structure == HAIRPIN
+
+
+def test_uncertainty_says_what_it_is(
+    runtime: engine.Runtime, result: engine.DesignResult, tmp_path: Path
+) -> None:
+    """Without a calibration it is the spread; with one of these weights it is what that says."""
+    told = result.provenance["uncertainty"]
+    assert told["kind"] == "uncalibrated"
+    assert told["reason"].startswith("not_run: enhanced_deeponet has no calibration")
+
+    model = SigmaModel(
+        coefficients={"intercept": 0.5}, ratio_quantiles=tuple(np.linspace(0.1, 2.0, 99).tolist()),
+        band={"0.5": 1.5, "0.8": 2.0, "0.9": 2.5, "0.95": 3.0}, fitted_chains=10,
+        conformal_chains=20,
+    )  # fmt: skip
+    calibration = Calibration(
+        schema=SCHEMA, operator=runtime.operator.name, weights_sha256=runtime.operator.digest,
+        corpus_digest="", split="calibration", samples=2, steps=REQUEST.steps, lengths=(20, 60),
+        several=model, single=model,
+    )  # fmt: skip
+    save_calibration(calibration, tmp_path)
+    measured = dataclasses.replace(runtime, weights=tmp_path)
+    item = engine.design_one(REQUEST, 0, measured)
+    before = next(item for item in result.designs if item.index == 0)
+    assert item.backbone.tobytes() == before.backbone.tobytes()
+    np.testing.assert_allclose(item.uncertainty, np.exp(0.5), rtol=1e-6)
+    made = engine.assemble(REQUEST, [item], measured)
+    kind = msgspec.convert(made.provenance["uncertainty"], UncertaintyKind)
+    assert kind.of_length(item.length) == "calibrated"
+    assert kind.band_factor(item.length) == 2.5
 
 
 def test_a_design_depends_on_seed_and_index_alone(

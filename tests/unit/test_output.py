@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from protein_lab.design.calibration import UncertaintyKind
 from protein_lab.errors import StoreError
 from protein_lab.protein import Protein
 from protein_lab.settings import ASSETS
@@ -23,7 +24,7 @@ from protein_lab.store.manifest import PROVENANCE
 from protein_lab.store.objects import load_result, verify_result
 from protein_lab.store.output import FASTA, REPORT, SUMMARY, OutputFolder, attach
 from protein_lab.store.schema import DesignResult, encode_design
-from protein_lab.store.summary import summary_schema
+from protein_lab.store.summary import summarize, summary_schema
 from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
 
 NAMES = {"designs", FASTA, SUMMARY, PROVENANCE, "result.zarr"}
@@ -102,6 +103,24 @@ def test_summary_follows_its_published_schema(tmp_path: Path) -> None:
     for broken in ({**summary, "extra": 1}, {key: summary[key] for key in ("schema", "designs")}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(broken, published)
+
+
+def test_summary_tells_the_band_of_calibrated_designs(tmp_path: Path) -> None:
+    """Half-widths are there exactly where the provenance says what they were measured on."""
+    plain = json.loads((publish(tmp_path / "plain", example_result()) / SUMMARY).read_bytes())
+    assert {item["uncertainty_kind"] for item in plain["designs"]} == {"uncalibrated"}
+    assert [item["half_width"] for item in plain["designs"]] == [[], []]
+
+    kind = UncertaintyKind(kind="calibrated", lengths=(20, 40), band={"0.5": 1.0, "0.9": 2.5})
+    made = example_result()
+    made.provenance["uncertainty"] = msgspec.to_builtins(kind)
+    folder = publish(tmp_path / "calibrated", made)
+    told = json.loads((folder / SUMMARY).read_bytes())["designs"]
+    assert [item["uncertainty_kind"] for item in told] == ["calibrated", "uncalibrated"]
+    np.testing.assert_allclose(told[0]["half_width"], 2.5 * made.designs[0].uncertainty, atol=1e-4)
+    assert told[1]["half_width"] == []
+    again = summarize(load_result(folder)).designs[0]
+    assert list(again.half_width) == told[0]["half_width"]
 
 
 def test_the_result_inside_is_the_result(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_report_tells_everything_and_asks_nothing(tmp_path: Path, result: Design
     for expected in (
         "example", "1 of 3 designs accepted", result.request_id, "Clashes", "not run", "failed",
         "Structures", "Backbone torsions", "Contact map", "Secondary structure, asked", "Novelty",
-        "Uncertainty of every residue", "protein-lab reproduce", "0" * 64, "Weights digest",
-        f"no fold {HOSTILE}",
+        "Uncertainty of every residue", "not calibrated", "protein-lab reproduce", "0" * 64,
+        "Weights digest", f"no fold {HOSTILE}",
     ):  # fmt: skip
         assert expected in said, expected
     assert HOSTILE not in source

@@ -1,0 +1,307 @@
+"""The uncertainty benchmark: are predicted errors those of held-out chains, and how sharp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from scipy import special, stats
+
+from protein_lab.design.calibration import BAND, BAND_LEVELS, RATIO_LEVELS, Calibrator, SigmaModel
+from protein_lab.design.refinement import refine
+from protein_lab.errors import ProteinLabError
+from protein_lab.experiments.held_out_fields import (
+    HeldOutCase,
+    Progress,
+    held_out_fields,
+    one_per_cluster,
+)
+from protein_lab.experiments.quality import Row
+from protein_lab.experiments.uncertainty_fit import Errors, best_sample, errors_of
+from protein_lab.metrics.scoring_rules import gaussian_crps
+from protein_lab.metrics.uncertainty import (
+    Interval,
+    calibration_error,
+    displacement_probability,
+    rank_correlation,
+)
+from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.training.corpus import Corpus
+from protein_lab.typing import FloatArray
+
+QUICK: Final = 24
+FULL: Final = 200
+REFINED: Final = (4, 40)
+"""Chains that are also refined, quick and full."""
+
+LONG: Final = 128
+"""Longer chains than this were seen in training as crops only."""
+
+COVERAGE: Final = (87.0, 93.0)
+LEAST_CORRELATION: Final = 0.5
+BEFORE: Final = "uncalibrated: "
+_RESAMPLES: Final = 1000
+_SEED: Final = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One chain with its errors and a prediction of them.
+
+    Attributes
+    ----------
+    errors : Errors
+    sigma : ndarray, shape=(residue,)
+        Root mean square error that was predicted, angstrom.
+    probability : ndarray, shape=(residue,)
+        Predicted probability of an error no larger than the one found.
+    factors : dict of float to float
+        By level, half-width of the band for the whole chain over sigma.
+    pointwise : float
+        The same for a band that holds 90 % of residues.
+    possible : ndarray, shape=(residue,), optional
+        Errors drawn from the prediction, angstrom.
+    """
+
+    errors: Errors
+    sigma: FloatArray
+    probability: FloatArray
+    factors: dict[float, float]
+    pointwise: float
+    possible: FloatArray | None = None
+
+    def is_inside(self, level: float = BAND) -> bool:
+        """Whether the whole chain lies in its band."""
+        return bool((self.errors.error <= self.factors[level] * self.sigma).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UncertaintyFigures:
+    """What the benchmark found.
+
+    Attributes
+    ----------
+    rows : list of Row
+    before, after : list of Judged
+        The same test chains with the spread of samples, and with the calibrated sigma.
+    """
+
+    rows: list[Row]
+    before: list[Judged]
+    after: list[Judged]
+
+
+def judge_calibrated(errors: Errors, model: SigmaModel) -> Judged:
+    """Predict the errors of a chain with a calibration."""
+    sigma = model.sigma(errors.features)
+    quantiles, levels = [0.0, *model.ratio_quantiles], [0.0, *RATIO_LEVELS]
+    probability = np.interp(errors.error / sigma, quantiles, levels)
+    chance = np.random.default_rng([_SEED, len(sigma)]).uniform(size=len(sigma))
+    possible = sigma * np.interp(chance, levels, quantiles)
+    factors = {level: model.band[f"{level:g}"] for level in BAND_LEVELS}
+    pointwise = model.ratio_quantiles[RATIO_LEVELS.index(BAND)]
+    return Judged(errors, sigma, probability, factors, pointwise, possible)
+
+
+def judge_spread(errors: Errors) -> Judged:
+    """Take the spread of samples for the predicted error.
+
+    Displacements are taken as normal; for the band of a chain also as independent between
+    residues, since the spread says nothing about that.
+    """
+    sigma = np.maximum(errors.spread, 1e-6)
+    factors = {level: _normal_factor(level ** (1.0 / len(sigma))) for level in BAND_LEVELS}
+    probability = displacement_probability(errors.error, sigma)
+    return Judged(errors, sigma, probability, factors, _normal_factor(BAND))
+
+
+def _normal_factor(level: float) -> float:
+    """Length that a share of normal displacements of unit mean square does not exceed."""
+    return float(np.sqrt(special.gammaincinv(1.5, level) / 1.5))
+
+
+def run_uncertainty(
+    operator: BaseNeuralOperator[Any],
+    weights: Path,
+    quick: bool = True,
+    count: int | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> UncertaintyFigures:
+    """Compare predicted and found errors on test chains, one of each sequence cluster.
+
+    Parameters
+    ----------
+    operator : BaseNeuralOperator
+        With the weights that were calibrated.
+    weights : Path
+        Folder of weights and calibration.
+    quick : bool
+        24 chains instead of 200.
+    count : int, optional
+        Chains instead of the number that ``quick`` says.
+    folder : Path, optional
+        Where drawn fields are kept.
+    progress : callable, optional
+        Called with the numbers of finished and of all chains.
+
+    Raises
+    ------
+    ProteinLabError
+        If the operator has no calibration that belongs to its weights, or there are no chains.
+    """
+    calibrator = Calibrator.load(operator.name, operator.digest, weights)
+    calibration = calibrator.calibration
+    if calibration is None:
+        raise ProteinLabError(f"The uncertainty cannot be measured. {calibrator.reason}.")
+    wanted = (QUICK if quick else FULL) if count is None else count
+    if wanted < 2:
+        raise ProteinLabError(f"Expected at least 2 chains, but got {wanted}.")
+    corpus = Corpus.open()
+    longest = calibration.lengths[1]
+    common = one_per_cluster(corpus, "test", wanted, longest)
+    novel = corpus.indices("test", max_length=longest, novel_fold=True).tolist()
+    every = list(dict.fromkeys([*common, *novel]))
+    cases = {
+        case.index: case
+        for case in held_out_fields(
+            operator, corpus, every, calibration.samples, calibration.steps, folder, progress
+        )
+    }
+    several = {index: errors_of(case, True) for index, case in cases.items()}
+    before = {index: judge_spread(item) for index, item in several.items()}
+    after = {index: judge_calibrated(item, calibration.several) for index, item in several.items()}
+    rows = _group_rows("", common, before, after, True)
+    long = [index for index in common if len(several[index].spread) > LONG]
+    for prefix, chosen in ((f"longer than {LONG} residues: ", long), ("novel folds: ", novel)):
+        rows += _group_rows(prefix, chosen, before, after, False)
+    single = {index: errors_of(cases[index], False) for index in common}
+    judged = {index: judge_calibrated(item, calibration.single) for index, item in single.items()}
+    rows += _rows("one sample: ", [judged[index] for index in common], False)
+    refined = common[: REFINED[0] if quick else REFINED[1]]
+    rows += _rows(
+        "refined: ", [_judge_refined(cases[index], calibration.several) for index in refined], False
+    )
+    return UncertaintyFigures(rows, [before[n] for n in common], [after[n] for n in common])
+
+
+def _judge_refined(case: HeldOutCase, model: SigmaModel) -> Judged:
+    """Judge the backbone that a design would have, made from the best sample."""
+    number = best_sample(case)
+    made = refine(case.drawn.field[number], case.blueprint, case.drawn.sigma[number])
+    return judge_calibrated(errors_of(case, True, made.backbone[:, 1]), model)
+
+
+def _group_rows(
+    prefix: str,
+    chosen: Sequence[int],
+    before: Mapping[int, Judged],
+    after: Mapping[int, Judged],
+    floors: bool,
+) -> list[Row]:
+    rows = _rows(prefix, [after[index] for index in chosen], floors)
+    return rows + _rows(prefix + BEFORE, [before[index] for index in chosen], False)
+
+
+def _rows(prefix: str, chains: Sequence[Judged], floors: bool) -> list[Row]:
+    """Rows of one group of chains under one prediction."""
+    note = f"{len(chains)} chains."
+    if not chains:
+        return [Row(f"{prefix}chains", 0.0, None, None, "count", None, True, "There are none.")]
+    correlation = rank_correlation(
+        [item.errors.error for item in chains], [item.sigma for item in chains], _RESAMPLES
+    )
+    rows = [
+        _covered(prefix, chains, floors, note),
+        _row(prefix + "residues within their 90 % band", chains, _pointwise, "%",
+             f"Band for single residues. {note}"),
+        _row(prefix + "mean half-width", chains, _half_width, "angstrom",
+             f"Of the 90 % band for the whole chain. {note}"),
+        _row(prefix + "mean error", chains, _mean_error, "angstrom",
+             f"Root mean square over residues of a chain. {note}"),
+        _row(prefix + "CRPS", chains, _crps, "angstrom",
+             f"Of a coordinate, normal prediction; lower is better. {note}"),
+        _row(prefix + "calibration error", chains, _calibration_error, "fraction",
+             f"Mean distance of predicted and found probabilities. {note}"),
+        _bounded(prefix + "rank correlation of sigma and error", correlation, floors, note),
+    ]  # fmt: skip
+    if floors:
+        rows.append(
+            _row(prefix + "rank correlation of a right prediction", chains, _reachable, "Spearman",
+                 f"If errors were drawn from what was predicted. {note}")
+        )  # fmt: skip
+    return rows
+
+
+def _covered(prefix: str, chains: Sequence[Judged], floors: bool, note: str) -> Row:
+    """Share of chains in their band, with an exact binomial interval."""
+    inside = sum(item.is_inside() for item in chains)
+    bounds = stats.binomtest(inside, len(chains)).proportion_ci(0.95)
+    low, high = 100.0 * float(bounds.low), 100.0 * float(bounds.high)
+    ok = low <= COVERAGE[1] and high >= COVERAGE[0]
+    demand = f"Missed when the interval lies outside {COVERAGE[0]:g} to {COVERAGE[1]:g}. "
+    return Row(
+        f"{prefix}chains within the 90 % band", 100.0 * inside / len(chains), low, high, "%",
+        COVERAGE[0] if floors else None, ok or not floors,
+        f"All residues at once. {demand if floors else ''}{note}",
+    )  # fmt: skip
+
+
+def _bounded(name: str, found: Interval, floors: bool, note: str) -> Row:
+    value = None if np.isnan(found.value) else found.value
+    known = value is not None and not np.isnan(found.low)
+    ok = not floors or (value is not None and value >= LEAST_CORRELATION)
+    return Row(
+        name, value, found.low if known else None, found.high if known else None, "Spearman",
+        LEAST_CORRELATION if floors else None, ok,
+        f"Over residues of all chains. {'At least. ' if floors else ''}{note}",
+    )  # fmt: skip
+
+
+def _row(
+    name: str,
+    chains: Sequence[Judged],
+    measure: Callable[[Sequence[Judged]], float],
+    unit: Literal["%", "angstrom", "fraction", "Spearman"],
+    note: str,
+) -> Row:
+    """Figure with its 95 % interval by bootstrap of whole chains."""
+    rng = np.random.default_rng(_SEED)
+    picks = rng.integers(len(chains), size=(_RESAMPLES, len(chains)))
+    drawn = [measure([chains[n] for n in pick]) for pick in picks]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Row(name, measure(chains), float(low), float(high), unit, None, True, note)
+
+
+def _pointwise(chains: Sequence[Judged]) -> float:
+    return 100.0 * float(
+        np.mean([(c.errors.error <= c.pointwise * c.sigma).mean() for c in chains])
+    )
+
+
+def _half_width(chains: Sequence[Judged]) -> float:
+    return float(np.mean([c.factors[BAND] * c.sigma.mean() for c in chains]))
+
+
+def _mean_error(chains: Sequence[Judged]) -> float:
+    return float(np.mean([np.sqrt((c.errors.error**2).mean()) for c in chains]))
+
+
+def _crps(chains: Sequence[Judged]) -> float:
+    scores = [
+        gaussian_crps(0.0, c.sigma[:, None] / np.sqrt(3.0), c.errors.offset).mean() for c in chains
+    ]
+    return float(np.mean(scores))
+
+
+def _calibration_error(chains: Sequence[Judged]) -> float:
+    return calibration_error(np.concatenate([c.probability for c in chains]))
+
+
+def _reachable(chains: Sequence[Judged]) -> float:
+    sigma = np.concatenate([c.sigma for c in chains if c.possible is not None])
+    drawn = np.concatenate([c.possible for c in chains if c.possible is not None])
+    return float(np.asarray(stats.spearmanr(sigma, drawn))[0])
