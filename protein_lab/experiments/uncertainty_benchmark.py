@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from scipy import special, stats
 
 from protein_lab.design.calibration import BAND, BAND_LEVELS, RATIO_LEVELS, Calibrator, SigmaModel
-from protein_lab.design.refinement import refine
+from protein_lab.design.request import DesignRequest
+from protein_lab.design.selection import refine_best
 from protein_lab.errors import ProteinLabError
 from protein_lab.experiments.held_out_fields import (
     HeldOutCase,
@@ -20,21 +22,23 @@ from protein_lab.experiments.held_out_fields import (
     one_per_cluster,
 )
 from protein_lab.experiments.quality import Row
-from protein_lab.experiments.uncertainty_fit import Errors, best_sample, errors_of
+from protein_lab.experiments.uncertainty_fit import Errors, errors_of
 from protein_lab.metrics.scoring_rules import gaussian_crps
 from protein_lab.metrics.uncertainty import (
-    Interval,
+    LEVELS,
     calibration_error,
     displacement_probability,
     rank_correlation,
 )
 from protein_lab.models.base import BaseNeuralOperator
+from protein_lab.protein import Protein
 from protein_lab.training.corpus import Corpus
-from protein_lab.typing import FloatArray
+from protein_lab.typing import FloatArray, IntArray
+from protein_lab.validation import validate
 
 QUICK: Final = 24
 FULL: Final = 200
-REFINED: Final = (4, 40)
+REFINED: Final = (6, 30)
 """Chains that are also refined, quick and full."""
 
 LONG: Final = 128
@@ -174,24 +178,28 @@ def run_uncertainty(
     several = {index: errors_of(case, True) for index, case in cases.items()}
     before = {index: judge_spread(item) for index, item in several.items()}
     after = {index: judge_calibrated(item, calibration.several) for index, item in several.items()}
-    rows = _group_rows("", common, before, after, True)
-    long = [index for index in common if len(several[index].spread) > LONG]
-    for prefix, chosen in ((f"longer than {LONG} residues: ", long), ("novel folds: ", novel)):
-        rows += _group_rows(prefix, chosen, before, after, False)
+    rows = _group_rows("", common, before, after)
+    rows += _group_rows("novel folds: ", novel, before, after)
+    if longest > LONG:
+        long = [index for index in common if len(several[index].spread) > LONG]
+        rows += _group_rows(f"longer than {LONG} residues: ", long, before, after)
     single = {index: errors_of(cases[index], False) for index in common}
     judged = {index: judge_calibrated(item, calibration.single) for index, item in single.items()}
-    rows += _rows("one sample: ", [judged[index] for index in common], False)
+    rows += _rows("one sample: ", [judged[index] for index in common])
     refined = common[: REFINED[0] if quick else REFINED[1]]
-    rows += _rows(
-        "refined: ", [_judge_refined(cases[index], calibration.several) for index in refined], False
-    )
+    made = [_judge_refined(cases[index], calibration.several) for index in refined]
+    rows += _rows("refined: ", made, {"coverage", "correlation"})
     return UncertaintyFigures(rows, [before[n] for n in common], [after[n] for n in common])
 
 
 def _judge_refined(case: HeldOutCase, model: SigmaModel) -> Judged:
-    """Judge the backbone that a design would have, made from the best sample."""
-    number = best_sample(case)
-    made = refine(case.drawn.field[number], case.blueprint, case.drawn.sigma[number])
+    """Judge the backbone that a design would have, chosen and refined as the engine does it."""
+
+    def is_sound(backbone: FloatArray) -> bool:
+        checks = validate(Protein.from_backbone(backbone), DesignRequest(length=40).preset)
+        return all(check.verdict != "fail" for check in checks)
+
+    made = refine_best(case.drawn, case.blueprint, case.blueprint, is_sound)
     return judge_calibrated(errors_of(case, True, made.backbone[:, 1]), model)
 
 
@@ -200,108 +208,104 @@ def _group_rows(
     chosen: Sequence[int],
     before: Mapping[int, Judged],
     after: Mapping[int, Judged],
-    floors: bool,
 ) -> list[Row]:
+    # three novel folds are too few for a verdict
+    floors = set() if prefix else {"coverage"}
     rows = _rows(prefix, [after[index] for index in chosen], floors)
-    return rows + _rows(prefix + BEFORE, [before[index] for index in chosen], False)
+    return rows + _rows(prefix + BEFORE, [before[index] for index in chosen])
 
 
-def _rows(prefix: str, chains: Sequence[Judged], floors: bool) -> list[Row]:
+def _rows(
+    prefix: str, chains: Sequence[Judged], floors: AbstractSet[str] = frozenset()
+) -> list[Row]:
     """Rows of one group of chains under one prediction."""
     note = f"{len(chains)} chains."
     if not chains:
         return [Row(f"{prefix}chains", 0.0, None, None, "count", None, True, "There are none.")]
-    correlation = rank_correlation(
-        [item.errors.error for item in chains], [item.sigma for item in chains], _RESAMPLES
-    )
     rows = [
-        _covered(prefix, chains, floors, note),
-        _row(prefix + "residues within their 90 % band", chains, _pointwise, "%",
-             f"Band for single residues. {note}"),
-        _row(prefix + "mean half-width", chains, _half_width, "angstrom",
-             f"Of the 90 % band for the whole chain. {note}"),
-        _row(prefix + "mean error", chains, _mean_error, "angstrom",
-             f"Root mean square over residues of a chain. {note}"),
-        _row(prefix + "CRPS", chains, _crps, "angstrom",
-             f"Of a coordinate, normal prediction; lower is better. {note}"),
-        _row(prefix + "calibration error", chains, _calibration_error, "fraction",
-             f"Mean distance of predicted and found probabilities. {note}"),
-        _bounded(prefix + "rank correlation of sigma and error", correlation, floors, note),
+        _covered(prefix, chains, "coverage" in floors, note),
+        _mean(prefix + "residues within their 90 % band", [_pointwise(c) for c in chains], "%",
+              f"Band for single residues. {note}"),
+        _mean(prefix + "mean half-width", [c.factors[BAND] * c.sigma.mean() for c in chains],
+              "angstrom", f"Of the 90 % band for the whole chain. {note}"),
+        _mean(prefix + "mean error", [np.sqrt((c.errors.error**2).mean()) for c in chains],
+              "angstrom", f"Root mean square over residues of a chain. {note}"),
+        _mean(prefix + "CRPS", [_crps(c) for c in chains], "angstrom",
+              f"Of a coordinate, normal prediction; lower is better. {note}"),
+        _miscalibration(prefix, chains, note),
+        _correlation(prefix, chains, "correlation" in floors, note),
     ]  # fmt: skip
     if floors:
-        rows.append(
-            _row(prefix + "rank correlation of a right prediction", chains, _reachable, "Spearman",
-                 f"If errors were drawn from what was predicted. {note}")
-        )  # fmt: skip
+        rows.append(_reachable(prefix, chains, note))
     return rows
 
 
-def _covered(prefix: str, chains: Sequence[Judged], floors: bool, note: str) -> Row:
+def _covered(prefix: str, chains: Sequence[Judged], demanded: bool, note: str) -> Row:
     """Share of chains in their band, with an exact binomial interval."""
     inside = sum(item.is_inside() for item in chains)
     bounds = stats.binomtest(inside, len(chains)).proportion_ci(0.95)
     low, high = 100.0 * float(bounds.low), 100.0 * float(bounds.high)
     ok = low <= COVERAGE[1] and high >= COVERAGE[0]
-    demand = f"Missed when the interval lies outside {COVERAGE[0]:g} to {COVERAGE[1]:g}. "
+    said = f"Missed when the interval lies outside {COVERAGE[0]:g} to {COVERAGE[1]:g}. "
     return Row(
         f"{prefix}chains within the 90 % band", 100.0 * inside / len(chains), low, high, "%",
-        COVERAGE[0] if floors else None, ok or not floors,
-        f"All residues at once. {demand if floors else ''}{note}",
+        COVERAGE[0] if demanded else None, ok or not demanded,
+        f"All residues at once. {said if demanded else ''}{note}",
     )  # fmt: skip
 
 
-def _bounded(name: str, found: Interval, floors: bool, note: str) -> Row:
-    value = None if np.isnan(found.value) else found.value
-    known = value is not None and not np.isnan(found.low)
-    ok = not floors or (value is not None and value >= LEAST_CORRELATION)
+def _picks(count: int) -> IntArray:
+    """Bootstrap samples of whole chains."""
+    return np.random.default_rng(_SEED).integers(count, size=(_RESAMPLES, count))
+
+
+def _mean(name: str, values: Sequence[float], unit: str, note: str) -> Row:
+    """Mean over chains with its 95 % bootstrap interval."""
+    array = np.asarray(values, dtype=np.float64)
+    low, high = np.quantile(array[_picks(len(array))].mean(axis=1), (0.025, 0.975))
+    return Row(name, float(array.mean()), float(low), float(high), unit, None, True, note)
+
+
+def _pointwise(chain: Judged) -> float:
+    return 100.0 * float((chain.errors.error <= chain.pointwise * chain.sigma).mean())
+
+
+def _crps(chain: Judged) -> float:
+    score = gaussian_crps(0.0, chain.sigma[:, None] / np.sqrt(3.0), chain.errors.offset)
+    return float(score.mean())
+
+
+def _miscalibration(prefix: str, chains: Sequence[Judged], note: str) -> Row:
+    """Regression calibration error over the residues of all chains."""
+    below = np.array([(c.probability[:, None] <= LEVELS).sum(axis=0) for c in chains])
+    sizes = np.array([len(c.sigma) for c in chains])
+    picks = _picks(len(chains))
+    share = below[picks].sum(axis=1) / sizes[picks].sum(axis=1)[:, None]
+    low, high = np.quantile(np.abs(share - LEVELS).mean(axis=1), (0.025, 0.975))
+    value = calibration_error(np.concatenate([c.probability for c in chains]))
     return Row(
-        name, value, found.low if known else None, found.high if known else None, "Spearman",
-        LEAST_CORRELATION if floors else None, ok,
-        f"Over residues of all chains. {'At least. ' if floors else ''}{note}",
+        prefix + "calibration error", value, float(low), float(high), "fraction", None, True,
+        f"Mean distance of predicted and found probabilities. {note}",
     )  # fmt: skip
 
 
-def _row(
-    name: str,
-    chains: Sequence[Judged],
-    measure: Callable[[Sequence[Judged]], float],
-    unit: Literal["%", "angstrom", "fraction", "Spearman"],
-    note: str,
-) -> Row:
-    """Figure with its 95 % interval by bootstrap of whole chains."""
-    rng = np.random.default_rng(_SEED)
-    picks = rng.integers(len(chains), size=(_RESAMPLES, len(chains)))
-    drawn = [measure([chains[n] for n in pick]) for pick in picks]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Row(name, measure(chains), float(low), float(high), unit, None, True, note)
+def _correlation(prefix: str, chains: Sequence[Judged], demanded: bool, note: str) -> Row:
+    """Spearman's correlation of predicted and found errors."""
+    found = rank_correlation([c.errors.error for c in chains], [c.sigma for c in chains], 200)
+    value, low, high = (None if np.isnan(number) else number for number in found)
+    ok = not demanded or (value is not None and value >= LEAST_CORRELATION)
+    return Row(
+        prefix + "rank correlation of sigma and error", value, low, high, "Spearman",
+        LEAST_CORRELATION if demanded else None, ok,
+        f"Over residues of all chains. {'At least. ' if demanded else ''}{note}",
+    )  # fmt: skip
 
 
-def _pointwise(chains: Sequence[Judged]) -> float:
-    return 100.0 * float(
-        np.mean([(c.errors.error <= c.pointwise * c.sigma).mean() for c in chains])
-    )
-
-
-def _half_width(chains: Sequence[Judged]) -> float:
-    return float(np.mean([c.factors[BAND] * c.sigma.mean() for c in chains]))
-
-
-def _mean_error(chains: Sequence[Judged]) -> float:
-    return float(np.mean([np.sqrt((c.errors.error**2).mean()) for c in chains]))
-
-
-def _crps(chains: Sequence[Judged]) -> float:
-    scores = [
-        gaussian_crps(0.0, c.sigma[:, None] / np.sqrt(3.0), c.errors.offset).mean() for c in chains
-    ]
-    return float(np.mean(scores))
-
-
-def _calibration_error(chains: Sequence[Judged]) -> float:
-    return calibration_error(np.concatenate([c.probability for c in chains]))
-
-
-def _reachable(chains: Sequence[Judged]) -> float:
-    sigma = np.concatenate([c.sigma for c in chains if c.possible is not None])
-    drawn = np.concatenate([c.possible for c in chains if c.possible is not None])
-    return float(np.asarray(stats.spearmanr(sigma, drawn))[0])
+def _reachable(prefix: str, chains: Sequence[Judged], note: str) -> Row:
+    """Give the correlation that there would be if errors were drawn from what was predicted."""
+    known = [(c.possible, c.sigma) for c in chains if c.possible is not None]
+    drawn = rank_correlation([one for one, _ in known], [sigma for _, sigma in known], 200)
+    return Row(
+        prefix + "rank correlation of a right prediction", drawn.value, drawn.low, drawn.high,
+        "Spearman", None, True, f"If errors were drawn from what was predicted. {note}",
+    )  # fmt: skip
