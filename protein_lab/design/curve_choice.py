@@ -60,13 +60,32 @@ def expected_tm(
     ndarray, shape=(curve,)
         Higher is better; differences are differences of TM-score.
     """
+    terms = score_terms(curves, log_sigma, close, blueprint)
+    return terms @ np.array(list(COEFFICIENTS.values()))
+
+
+def score_terms(
+    curves: FloatArray, log_sigma: FloatArray, close: FloatArray, blueprint: Blueprint
+) -> FloatArray:
+    """Measure everything that the score is made of.
+
+    Parameters
+    ----------
+    curves, log_sigma, close, blueprint
+        As for :func:`expected_tm`.
+
+    Returns
+    -------
+    ndarray, shape=(curve, term)
+        In the order of :data:`COEFFICIENTS`.
+    """
     others = max(len(curves) - 1, 1)
-    features = [curve_features(curve, blueprint) for curve in curves]
-    value = COEFFICIENTS["log_sigma"] * np.asarray(log_sigma)
-    value = value + COEFFICIENTS["consensus"] * (close.sum(axis=1) - 1.0) / others
-    for name in features[0]:
-        value += COEFFICIENTS[name] * np.array([item[name] for item in features])
-    return value
+    known = {"log_sigma": log_sigma, "consensus": (close.sum(axis=1) - 1.0) / others}
+    found = [curve_features(curve, blueprint) for curve in curves]
+    return np.stack(
+        [known[name] if name in known else [item[name] for item in found] for name in COEFFICIENTS],
+        axis=1,
+    )
 
 
 def choose_curves(close: FloatArray, expected: FloatArray, count: int) -> IntArray:
