@@ -15,15 +15,15 @@ import numpy as np
 from protein_lab.design.blueprint import Blueprint, Element
 from protein_lab.geometry import arc_speed, superimpose
 from protein_lab.metrics.comparison import tm_scale
-from protein_lab.typing import FloatArray, IntArray
+from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 COEFFICIENTS: Final = {
-    "helix_pairs": 0.040,
-    "strand_pairs": 0.086,
-    "speed": -0.155,
-    "twist": 0.084,
-    "log_sigma": -0.293,
-    "consensus": 0.388,
+    "helix_pairs": 0.038,
+    "strand_pairs": 0.099,
+    "speed": -0.145,
+    "twist": 0.059,
+    "log_sigma": -0.077,
+    "consensus": 0.513,
 }
 """TM-score gained for each unit, by least squares on differences between curves of one chain."""
 
@@ -33,10 +33,34 @@ _SHARPNESS: Final = 10.0
 _AGREEMENT: Final = 0.5
 """Weight of closeness to other likely curves against that of a curve's own expected TM-score."""
 
+_MIRRORED: Final = -0.1
+"""Twist below which a curve with sheets is a mirror image; of real chains none is."""
+
 _STRANDS_APART: Final = 6.5
 _OTHERS_APART: Final = 13.0
 _SPEED: Final = {"H": 1.45, "E": 3.0}
 _SUPERPOSITIONS: Final = 4
+
+
+def is_mirrored(curves: FloatArray, blueprint: Blueprint) -> BoolArray:
+    """Tell which curves have sheets that twist the wrong way.
+
+    At four residues a point hardly anything but the twist of sheets has a hand, and the operator
+    sometimes folds the mirror image.
+
+    Parameters
+    ----------
+    curves : ndarray, shape=(curve, residue, 3)
+        Axis curves, angstrom.
+    blueprint : Blueprint
+        What they should fold to.
+
+    Returns
+    -------
+    ndarray, shape=(curve,)
+        Never true where no strands are paired.
+    """
+    return np.array([curve_features(curve, blueprint)["twist"] < _MIRRORED for curve in curves])
 
 
 def expected_tm(

@@ -12,16 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from protein_lab.curve_flow import coarsen, draw_polymer, refine_curve, sample_curves
-from protein_lab.design.curve_choice import (
-    COEFFICIENTS,
-    choose_curves,
-    expected_tm,
-    likeness,
-    score_terms,
-)
-from protein_lab.design.curves import CURVE_STEPS, POOL, SHARED_BY, TEMPERATURE
-from protein_lab.design.sampling import conditions_of
+from protein_lab.design.curve_choice import COEFFICIENTS, score_terms
+from protein_lab.design.curves import POOL, SHARED_BY, draw_curves
 from protein_lab.errors import CorpusError, ProteinLabError
 from protein_lab.experiments.quality import LENGTHS, SEED, Row
 from protein_lab.experiments.quality_measures import Case, case_of, is_answerable
@@ -145,20 +137,15 @@ def score_case(operator: BaseNeuralOperator[Any], case: Case, num_curves: int) -
     num_curves : int
         Curves to draw.
     """
-    blueprint, length = case.blueprint, case.blueprint.length
-    coarse = coarsen(conditions_of(blueprint, np.zeros((length, 3))), operator.config.spacing)
+    blueprint = case.blueprint
     rng = np.random.default_rng(SEED)
-    noise = TEMPERATURE * draw_polymer(rng, length, coarse.length, num_curves)
-    drawn = sample_curves(operator, coarse, noise, CURVE_STEPS)
-    curves = np.stack([refine_curve(curve, length) for curve in drawn.curve])
-    close = likeness(drawn.curve, length)
-    expected = expected_tm(curves, drawn.log_sigma, close, blueprint)
+    drawn = draw_curves(operator, blueprint, rng, SHARED_BY, num_curves=num_curves)
     true = axis_curve(case.chain.backbone[:, 1])
     return CurveScores(
-        np.array([tm_score(curve, true) for curve in curves]),
-        score_terms(curves, drawn.log_sigma, close, blueprint),
-        expected,
-        choose_curves(close, expected, SHARED_BY),
+        np.array([tm_score(curve, true) for curve in drawn.curves]),
+        score_terms(drawn.curves, drawn.log_sigma, drawn.close, blueprint),
+        drawn.expected,
+        drawn.chosen,
     )
 
 

@@ -16,6 +16,7 @@ from protein_lab.design.curve_choice import (
     choose_curves,
     curve_features,
     expected_tm,
+    is_mirrored,
     likeness,
 )
 from protein_lab.design.curves import fold_curves
@@ -174,7 +175,7 @@ def test_the_curve_that_fits_its_blueprint_is_kept(operator: CurveDeepONet) -> N
 def test_real_sheets_twist_one_way() -> None:
     """The sign of the twist tells nearly every real chain with a sheet from its mirror image."""
     corpus = Corpus.open()
-    twists = []
+    twists, mirrored = [], []
     for index in corpus.indices("calibration", 60, 128)[:40]:
         chain = corpus.chain(int(index))
         blueprint = blueprint_of(chain.backbone, chain.secondary_structure)
@@ -182,7 +183,9 @@ def test_real_sheets_twist_one_way() -> None:
         twist = curve_features(curve, blueprint)["twist"]
         assert curve_features(-curve, blueprint)["twist"] == pytest.approx(-twist)
         twists += [twist] if twist else []
+        mirrored += [is_mirrored(np.stack([curve, -curve]), blueprint)]
     assert len(twists) > 20
+    assert np.mean(mirrored, axis=0)[0] < 0.03 < 0.5 < np.mean(mirrored, axis=0)[1]
     assert np.mean(np.array(twists) > 0) > 0.95
 
 
