@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.curves import fold_curve
+from protein_lab.design.curves import fold_curves
 from protein_lab.design.fold_library import Hit
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import (
@@ -175,7 +175,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             order = hits[first:] + hits[:first]
-            made = _attempt(request, runtime, question, order, rng, clock)
+            made = _attempt(request, runtime, question, order, rng, clock, (index, 0))
             for following in range(1, MAX_ATTEMPTS):
                 if made.candidate.is_sound:
                     break
@@ -183,7 +183,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                 again = order[cut:] + order[:cut]
                 made = max(
                     made,
-                    _attempt(request, runtime, question, again, rng, clock),
+                    _attempt(request, runtime, question, again, rng, clock, (index, following)),
                     key=lambda item: item.candidate.rank,
                 )
             source = _source(made.hit, runtime.corpus)
@@ -217,9 +217,10 @@ def _attempt(
     hits: Sequence[Hit],
     rng: np.random.Generator,
     clock: _Clock,
+    turn: tuple[int, int],
 ) -> _Attempt:
     """Find a coarse curve, sample fields around it and refine them."""
-    hit, complete, curve = _coarse_curve(request, runtime, question.blueprint, hits, rng)
+    hit, complete, curve = _coarse_curve(request, runtime, question, hits, rng, turn)
     clock.lap("fold")
     drawn = sample_fields(request, runtime.operator, complete, curve, rng)
     clock.lap("sample")
@@ -236,19 +237,23 @@ def _attempt(
 def _coarse_curve(
     request: DesignRequest,
     runtime: Runtime,
-    blueprint: Blueprint,
+    question: Question,
     hits: Sequence[Hit],
     rng: np.random.Generator,
+    turn: tuple[int, int],
 ) -> tuple[Hit, Blueprint, FloatArray]:
     """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
+    blueprint = question.blueprint
+    if _from_polymer(request) and question.is_fixed:
+        return POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)
     if _from_polymer(request):
-        return POLYMER, blueprint, fold_curve(runtime.curves, blueprint, rng)
+        return POLYMER, blueprint, fold_curves(runtime.curves, blueprint, rng)[0]
     hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
     complete = complete_pairs(blueprint, hit, runtime.corpus)
     if request.novelty > 0.0:
         # what is dissolved need not keep the pairs that nobody asked for
         wanted = complete if request.novelty < _KEEPS_PAIRS else blueprint
-        curve = fold_curve(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
+        (curve,) = fold_curves(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
         return hit, wanted, curve
     return hit, complete, curve
 

@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.calibration import Calibrator
+from protein_lab.design.curves import POOL, SHARED_BY, fold_curves
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.design.sequence_options import SequenceDraw
@@ -57,6 +60,9 @@ class Runtime:
     weights: Path
     digest: str
     _hits: dict[Blueprint, tuple[Hit, ...]] = field(default_factory=dict, repr=False)
+    _folded: dict[tuple[Blueprint, int, int], tuple[FloatArray, ...]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def open(
@@ -174,6 +180,41 @@ class Runtime:
     def relatives(self) -> FoldSearch:
         """All chains of the corpus, ready to be searched for the nearest of a design."""
         return FoldSearch(self.corpus)
+
+    def shared_curve(self, blueprint: Blueprint, seed: int, index: int, attempt: int) -> FloatArray:
+        """Take the curve of one design from those that it shares with others of its blueprint.
+
+        Eight designs draw as many curves as each would for itself, but together, so that they
+        know of each other and differ. Which curve a design gets depends on seed and index alone.
+
+        Parameters
+        ----------
+        blueprint : Blueprint
+            What every design of the request gets.
+        seed : int
+            Of the request.
+        index : int
+            Number of the design.
+        attempt : int
+            0, then 1, 2 ... where no sound backbone came of the curves before.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 3)
+            Axis curve, angstrom.
+        """
+        group, place = divmod(index, SHARED_BY)
+        key = (blueprint, seed, group)
+        if key not in self._folded:
+            if len(self._folded) >= 32:
+                self._folded.clear()
+            # three numbers, so that no design has the same stream
+            rng = np.random.default_rng(np.random.SeedSequence([seed, group, POOL]))
+            self._folded[key] = tuple(
+                fold_curves(self.curves, blueprint, rng, POOL // 2, num_curves=POOL)
+            )
+        curves = self._folded[key]
+        return curves[(place + attempt * SHARED_BY) % len(curves)]
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

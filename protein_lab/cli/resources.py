@@ -170,6 +170,34 @@ def _told(done: int, total: int) -> None:
 
 
 @benchmark_app.command
+def curves(
+    *,
+    quick: bool = False,
+    split: Literal["train", "calibration", "test"] = "calibration",
+    as_json: Json = False,
+) -> int:
+    """Measure coarse curves drawn from polymers against the chains their blueprints come from.
+
+    Parameters
+    ----------
+    quick
+        8 chains in place of 40.
+    split
+        Part of the corpus to measure on.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.curve_quality import run_curves
+
+    rows = run_curves(quick, split, progress=lambda done, total: say(f"{done}/{total} chains"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE
+
+
+@benchmark_app.command
 def sequence(
     *,
     split: Literal["train", "calibration", "test"] = "test",
@@ -205,7 +233,7 @@ def sequence(
         if as_json:
             print_json(rows)
         else:
-            _print_rows(rows)
+            print_rows(rows)
         return EXIT_DONE
     report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
     if as_json:

@@ -193,12 +193,19 @@ def test_requests_with_faults_are_refused_before_anything_is_computed(
     assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
 
 
-def test_the_operator_folds_chains_by_itself(runtime: engine.Runtime) -> None:
+@pytest.fixture(scope="module")
+def shipped() -> engine.Runtime:
+    """Open the weights of the package."""
+    return engine.Runtime.open()
+
+
+def test_the_operator_folds_chains_by_itself(
+    runtime: engine.Runtime, shipped: engine.Runtime
+) -> None:
     """No fold of the library has a part in it; without weights for curves nothing is computed."""
     request = msgspec.structs.replace(REQUEST, prior="polymer", num_designs=1, samples_per_design=1)
     with pytest.raises(WeightsError, match="curve_deeponet"):
         engine.design(request, runtime)
-    shipped = engine.Runtime.open(backend="numpy")
     first = engine.design_one(request, 0, shipped)
     assert first.failed is None
     assert first.source == "polymer"
@@ -284,6 +291,18 @@ def test_a_fault_while_drawing_sequences_loses_no_backbone(
     shipped.__dict__["sequences"] = sound
     monkeypatch.setattr(type(sound), "encode", give_up)
     assert engine.design_one(REQUEST, 0, shipped).sequence_failed == "out of memory"
+
+
+def test_designs_of_one_blueprint_share_curves(shipped: engine.Runtime) -> None:
+    """Each of eight takes another curve, other eights draw others, and the order is no matter."""
+    blueprint = Blueprint(HAIRPIN)
+    curves = [shipped.shared_curve(blueprint, 5, index, 0) for index in range(8)]
+    assert len({curve.tobytes() for curve in curves}) == 8
+    again = shipped.shared_curve(blueprint, 5, 0, 1)
+    assert all(np.abs(again - curve).max() > 0.0 for curve in curves)
+    assert np.abs(shipped.shared_curve(blueprint, 5, 8, 0) - curves[0]).max() > 0.0
+    fresh = dataclasses.replace(shipped, _folded={})
+    np.testing.assert_array_equal(fresh.shared_curve(blueprint, 5, 3, 0), curves[3])
 
 
 def test_missing_weights_are_said_to_be_missing(tmp_path: Path) -> None:
