@@ -6,6 +6,7 @@ import importlib.util
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,7 @@ def draw_log(rows: Sequence[dict[str, float]], folder: Path) -> None:
         Gets ``loss.png`` and ``loss.svg``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     known = {name for row in rows for name in row}
     measures = [n for n in _LABELS if n in known]
@@ -90,15 +92,18 @@ def draw_log(rows: Sequence[dict[str, float]], folder: Path) -> None:
         axes[0].plot(at, held_out, color=_COLORS[1], marker="o", markersize=3, label="held out")
     if loss.min() > 0:
         axes[0].set_yscale("log")
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("loss")
-    axes[0].legend(frameon=False)
+    _name(axes[0], 2)
     for name, color in zip(measures, _COLORS, strict=False):
         at, values = _series(rows, name)
         axes[1].plot(at, values, color=color, marker="o", markersize=3, label=_LABELS[name])
     if measures:
         axes[1].set_ylim(0.0, 1.02)
-        axes[1].set_ylabel("of few samples")
-        axes[1].legend(frameon=False, ncols=len(measures), loc="lower right")
+        axes[1].set_ylabel("share, of few samples")
+        _name(axes[1], len(measures))
     axes[-1].set_xlabel("step")
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -119,6 +124,14 @@ _LABELS = {
 }
 
 
+def _name(axis: Any, columns: int) -> None:
+    """Name the lines above the axes, where they hide nothing."""
+    axis.legend(
+        frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0.0, 1.0),
+        borderaxespad=0.0, fontsize="small",
+    )  # fmt: skip
+
+
 def _series(rows: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and finite values of a column."""
     pairs = [(row["step"], row[name]) for row in rows if np.isfinite(row.get(name, np.nan))]
@@ -128,7 +141,7 @@ def _series(rows: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray, np
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Mean over a window that grows with the series, shorter at the ends."""
-    half = len(values) // 40
+    half = len(values) // 20
     total = np.concatenate([[0.0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - half, 0)
     high = np.minimum(np.arange(len(values)) + half + 1, len(values))

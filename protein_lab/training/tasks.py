@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -201,7 +200,11 @@ class FieldTask(_FieldBatches):
 
     def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
         """Loss of batches of a sampling."""
-        return partial(self._loss, density)
+
+        def loss(params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+            return self._loss(density, params, *batch)
+
+        return loss
 
     def _loss(
         self,
@@ -298,7 +301,11 @@ class CurveTask(_FieldBatches):
 
     def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
         """Loss of batches of a sampling."""
-        return partial(self._loss, density)
+
+        def loss(params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+            return self._loss(density, params, *batch)
+
+        return loss
 
     def _loss(
         self,

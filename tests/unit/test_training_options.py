@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
+from protein_lab.cli import training
+from protein_lab.constants import UNSPECIFIED
+from protein_lab.constraints.fields import SECONDARY_STRUCTURE_CHANNELS
 from protein_lab.errors import ProteinLabError
 from protein_lab.flow import draw_noise, sample
 from protein_lab.geometry import backbone_from_internal
@@ -19,6 +25,7 @@ from protein_lab.training.batches import BatchSource
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.evaluation import field_measures
+from protein_lab.training.log import Progress
 from protein_lab.training.monitor import draw_log
 from protein_lab.training.physics_losses import physics_losses
 from protein_lab.training.recipes import Recipe, plan_run
@@ -133,6 +140,43 @@ def test_operator_looks_at_its_guess(corpus: Corpus, tmp_path: Path) -> None:
     plain = {k: v for k, v in again.params.items() if ".guess" not in k}
     without = sample(again.kind(TINY, plain, again.backend), chain.conditions, noise, 3).field
     assert np.abs(with_guess - without).max() > 1e-4
+
+
+def test_guidance_leads_away_from_what_was_not_asked(corpus: Corpus) -> None:
+    """At -1 it draws what is drawn without secondary structure and pairing, at 0 what was asked."""
+    operator = load_operator(NAME, "torch")
+    asked = BatchSource(corpus, "train", BATCHES, 0, 3.0, 2.0).batch(0)[0].conditions
+    states = np.zeros_like(asked.secondary_structure)
+    states[:, SECONDARY_STRUCTURE_CHANNELS.index(UNSPECIFIED)] = 1.0
+    unasked = replace(asked, secondary_structure=states, pairing=asked.pairing * 0)
+    noise = draw_noise(np.random.default_rng(0), 1, asked.length)
+    back = sample(operator, asked, noise, 3, guidance=-1.0).field
+    np.testing.assert_allclose(back, sample(operator, unasked, noise, 3).field, atol=1e-3)
+    plain = sample(operator, asked, noise, 3).field
+    np.testing.assert_array_equal(sample(operator, asked, noise, 3, guidance=0.0).field, plain)
+    further = sample(operator, asked, noise, 3, guidance=1.0).field
+    assert ((further - plain) * (plain - back)).sum() > 0.0
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bar has an estimate; measured lines are kept above it."""
+    line = Progress(
+        step=4, total_steps=5, seconds=240.0, learning_rate=1e-3, loss=0.5, held_out=0.25,
+        parts={}, metrics={"helix": 0.75},
+    )  # fmt: skip
+    for is_terminal in (True, False):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        with training._Bar(0) as bar:
+            for step in range(1, 5):
+                bar.tick(step, 5, 0.5)
+            bar.line(line)
+        shown = stream.getvalue()
+        assert "4/5  loss 0.500  held-out 0.250  helix 0.75  1 min left\n" in shown
+        assert ("4/5 [" in shown) == is_terminal
 
 
 def test_shipped_weights_do_not_look_back() -> None:
