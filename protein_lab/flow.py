@@ -8,6 +8,7 @@ et al., AISTATS 2024). The operator predicts the clean field, from which the vel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend
+from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.constraints.fields import Conditions
 from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.geometry import parallel_transport_frames
@@ -133,7 +135,7 @@ def _separations(size: int, spacings: Sequence[float], num_scales: int) -> NDArr
 
 
 def time_schedule(steps: int) -> NDArray[np.float64]:
-    """Place the Euler steps between 0 and 1, closer together towards the data.
+    """Place the steps between 0 and 1, closer together towards the data.
 
     Raises
     ------
@@ -145,16 +147,30 @@ def time_schedule(steps: int) -> NDArray[np.float64]:
     return 1.0 - (1.0 - np.arange(steps + 1) / steps) ** 1.5
 
 
+def _effective_delay(now: float, following: float) -> float:
+    """Time after ``now`` at which a clean field that changes linearly acts on a step.
+
+    The exact solution weighs the clean field at time s by 1 / (1 - s)^2.
+    """
+    start, end = 1.0 - now, 1.0 - following
+    return start - math.log(start / end) / (1.0 / end - 1.0 / start)
+
+
 def sample(
     operator: BaseNeuralOperator[Any],
     conditions: Conditions,
     noise: NDArray[np.float32],
-    steps: int = 25,
+    steps: int = SAMPLING_STEPS,
     *,
     curve_error: float = LIBRARY_CURVE_ERROR,
     progress: Callable[[int, int], None] | None = None,
 ) -> FlowSample:
     """Integrate the flow from noise to backbone fields.
+
+    From the second step on the clean field is taken to go on changing as it did between the last
+    two evaluations, which makes the method second-order at no cost (a linear multistep method
+    like DPM-Solver++(2M), Lu et al., 2022, for a straight path). The last step takes the operator
+    at its word.
 
     Parameters
     ----------
@@ -164,7 +180,7 @@ def sample(
     noise : ndarray, shape=(sample, residue, 3, 3)
         From :func:`draw_noise`; it alone decides which sample comes out.
     steps : int
-        Euler steps.
+        Evaluations of the operator.
     curve_error : float
         How far the curve may be from the true axis, angstrom: the larger, the more freedom the
         operator takes to mend the curve.
@@ -192,12 +208,17 @@ def sample(
     field: Array = backend.asarray(noise) + inputs.curve[:, :, None, :]
     log_sigma: Array = None
     times = time_schedule(steps)
+    last: Array = None
     for step in range(steps):
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
         predicted = operator.predict(field, time, encoded)
-        field = field + (predicted.mean - field) * ((following - now) / (1.0 - now))
-        log_sigma = predicted.log_sigma
+        clean = predicted.mean
+        if 0 < step < steps - 1:
+            ahead = _effective_delay(now, following) / (now - float(times[step - 1]))
+            clean = clean + (clean - last) * ahead
+        field = field + (clean - field) * ((following - now) / (1.0 - now))
+        last, log_sigma = predicted.mean, predicted.log_sigma
         if progress is not None:
             progress(step + 1, steps)
     drawn = backend.to_numpy(field)

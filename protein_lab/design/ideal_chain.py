@@ -14,7 +14,6 @@ projection has no such lever arm, and its system is banded, so the cost is linea
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from protein_lab import constants
 from protein_lab.typing import FloatArray
@@ -119,7 +118,9 @@ def torsions(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
     return angles, gradients
 
 
-def _beyond(value: FloatArray, low: ArrayLike, high: ArrayLike, slack: float) -> FloatArray:
+def _beyond(
+    value: FloatArray, low: FloatArray | float, high: FloatArray | float, slack: float
+) -> FloatArray:
     """How far values lie above or below their limits; zero well inside.
 
     A value just inside a limit counts as lying on it. Were it free there, neighboring limits
@@ -127,7 +128,7 @@ def _beyond(value: FloatArray, low: ArrayLike, high: ArrayLike, slack: float) ->
     """
     above, below = value - high, value - low
     beyond = np.where(above > -slack, above, np.where(below < slack, below, 0.0))
-    return np.where(np.asarray(low) == high, above, beyond)
+    return np.where(np.equal(low, high), above, beyond)
 
 
 def _constraints(trace: FloatArray) -> tuple[FloatArray, FloatArray]:

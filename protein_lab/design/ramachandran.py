@@ -90,6 +90,23 @@ class TorsionWells:
         """
         return _mixture(self._waves[:, :, 1:-1], self._offsets[:, 1:-1], circle)
 
+    def inner_table(self, circle: FloatArray) -> FloatArray:
+        """Energies (residue - 2, ...) of many trials for each residue but the first and last.
+
+        Parameters
+        ----------
+        circle : (4, residue - 2, ...) array
+            Cosine and sine of phi, cosine and sine of psi.
+        """
+        residues = circle.shape[1]
+        flat = circle.reshape(4, residues, -1)
+        total = np.zeros(flat.shape[1:])
+        for waves, offset in zip(
+            self._waves[:, :, 1:-1].transpose(1, 0, 2), self._offsets[:, 1:-1], strict=True
+        ):
+            total += np.exp((waves[..., None] * flat).sum(axis=0) + offset[:, None])
+        return -np.log(np.maximum(total, 1e-300)).reshape(circle.shape[1:])
+
     @cached_property
     def _waves(self) -> FloatArray:
         """Factors (4, well, residue) of cos phi, sin phi, cos psi and sin psi in the exponent."""

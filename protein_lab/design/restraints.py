@@ -59,6 +59,9 @@ _CONTACTS = np.array(
 _SECOND_CARBON_NITROGEN = 3.0
 """Contact of C with the N two residues on, which lie four bonds apart."""
 
+_POPULATED = 3.0
+"""Well energy, nats, beyond which hardly any real residue of a state is found."""
+
 _LIST_MARGIN = 1.0
 _WIDEST_CONTACT = float(_CONTACTS.max())
 
@@ -84,6 +87,7 @@ class Strengths:
     angle: float = 60.0
     omega: float = 12.0
     position_scale: float = 0.7
+    outside: float = 0.0
 
 
 def expand(trace: FloatArray) -> FloatArray:
@@ -120,9 +124,7 @@ def _beta(trace: FloatArray) -> FloatArray:
     """Virtual CB of each residue."""
     atoms = trace.reshape(-1, 3, 3)
     first, second = atoms[:, 1] - atoms[:, 0], atoms[:, 2] - atoms[:, 1]
-    return (
-        atoms[:, 1] + _CB_FIRST * first + _CB_SECOND * second + _CB_CROSS * cross(first, second)
-    )
+    return atoms[:, 1] + _CB_FIRST * first + _CB_SECOND * second + _CB_CROSS * cross(first, second)
 
 
 def _add_beta_gradient(gradient: FloatArray, beta: FloatArray, trace: FloatArray) -> None:
@@ -272,7 +274,7 @@ class RestraintEnergy:
         dot = (bond[:, :-1] * bond[:, 1:]).sum(axis=0)
         value, by_bond = self._springs(bond, square, dot)
         normal = bonds[1:4, :-1] * bonds[2:5, 1:] - bonds[2:5, :-1] * bonds[1:4, 1:]
-        normal_square = (normal * normal).sum(axis=0) + 1e-6
+        normal_square = (normal * normal).sum(axis=0) + 1e-9
         length = np.sqrt(square[1:-1])
         scale = 1.0 / np.sqrt(normal_square[:-1] * normal_square[1:])
         cosine = (normal[:, :-1] * normal[:, 1:]).sum(axis=0) * scale
@@ -317,10 +319,12 @@ class RestraintEnergy:
         # The ends have one angle only; nothing can be said about them.
         inner = np.stack([cosine[2::3][:-1], sine[2::3][:-1], cosine[3::3], sine[3::3]])
         energy, by_angle = self.wells.inner_energy(inner)
+        excess = np.maximum(energy - _POPULATED, 0.0)
         value += self.strengths.torsion * float(energy.sum())
+        value += self.strengths.outside * float(excess @ excess)
         slope[0], slope[-1] = 0.0, 0.0
-        slope[2::3][:-1] = self.strengths.torsion * by_angle[0]
-        slope[3::3] = self.strengths.torsion * by_angle[1]
+        pull = (self.strengths.torsion + 2.0 * self.strengths.outside * excess) * by_angle
+        slope[2::3][:-1], slope[3::3] = pull
         return value, slope
 
     def _position(self, trace: FloatArray) -> tuple[float, FloatArray]:
