@@ -25,7 +25,7 @@ from protein_lab.design.sampling import (
     sample_fields,
 )
 from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
-from protein_lab.errors import InvalidRequestError, ProteinLabError
+from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
 from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
@@ -185,6 +185,11 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     made,
                     _attempt(request, runtime, question, again, rng, clock, (index, following)),
                     key=lambda item: item.candidate.rank,
+                )
+            if made.candidate.is_knotted:
+                raise GeometryError(
+                    f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
+                    "Ask for more designs, or for another seed.",
                 )
             source = _source(made.hit, runtime.corpus)
             return _measure(request, index, runtime, question, made, clock)

@@ -8,6 +8,7 @@ et al., AISTATS 2024). The operator predicts the clean field, from which the vel
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend
-from protein_lab.constants import UNSPECIFIED
+from protein_lab.constants import SAMPLING_STEPS, UNSPECIFIED
 from protein_lab.constraints.fields import SECONDARY_STRUCTURE_CHANNELS, Conditions
 from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.geometry import parallel_transport_frames
@@ -200,7 +201,7 @@ def _unasked(backend: Backend, inputs: ChainInputs) -> ChainInputs:
 
 
 def time_schedule(steps: int) -> NDArray[np.float64]:
-    """Place the Euler steps between 0 and 1, closer together towards the data.
+    """Place the steps between 0 and 1, closer together towards the data.
 
     Raises
     ------
@@ -212,17 +213,31 @@ def time_schedule(steps: int) -> NDArray[np.float64]:
     return 1.0 - (1.0 - np.arange(steps + 1) / steps) ** 1.5
 
 
+def _effective_delay(now: float, following: float) -> float:
+    """Time after ``now`` at which a clean field that changes linearly acts on a step.
+
+    The exact solution weighs the clean field at time s by 1 / (1 - s)^2.
+    """
+    start, end = 1.0 - now, 1.0 - following
+    return start - math.log(start / end) / (1.0 / end - 1.0 / start)
+
+
 def sample(
     operator: BaseNeuralOperator[Any],
     conditions: Conditions,
     noise: NDArray[np.float32],
-    steps: int = 25,
+    steps: int = SAMPLING_STEPS,
     *,
     curve_error: float = LIBRARY_CURVE_ERROR,
     guidance: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FlowSample:
     """Integrate the flow from noise to backbone fields.
+
+    From the second step on the clean field is taken to go on changing as it did between the last
+    two evaluations, which makes the method second-order at no cost (a linear multistep method
+    like DPM-Solver++(2M), Lu et al., 2022, for a straight path). The last step takes the operator
+    at its word.
 
     Parameters
     ----------
@@ -232,7 +247,7 @@ def sample(
     noise : ndarray, shape=(sample, residue, 3, 3)
         From :func:`draw_noise`; it alone decides which sample comes out.
     steps : int
-        Euler steps.
+        Evaluations of the operator.
     curve_error : float
         How far the curve may be from the true axis, angstrom: the larger, the more freedom the
         operator takes to mend the curve.
@@ -270,7 +285,9 @@ def sample(
                 progress((before * steps + size * step) // count, steps)
 
         try:
-            drawn.append(_integrate(operator, conditions, group, steps, curve_error, told))
+            drawn.append(
+                _integrate(operator, conditions, group, steps, curve_error, guidance, told)
+            )
         except (MemoryError, RuntimeError) as error:
             waiting = [*_smaller(group, conditions.length, error), *waiting]
     return _joined(drawn)
@@ -319,6 +336,7 @@ def _integrate(
     noise: NDArray[np.float32],
     steps: int,
     curve_error: float,
+    guidance: float,
     progress: Callable[[int], None],
 ) -> FlowSample:
     """Integrate the flow for samples that go through the operator together."""
@@ -334,6 +352,7 @@ def _integrate(
     log_sigma: Array = None
     first: tuple[Array, Array] = (None, None)
     times = time_schedule(steps)
+    last: Array = None
     for step in range(steps):
         now, following = float(times[step]), float(times[step + 1])
         time = backend.asarray(np.full(count, now))
@@ -342,10 +361,14 @@ def _integrate(
         if blind is not None:
             unasked = operator.predict(field, time, blind).mean
             mean = mean + (mean - unasked) * guidance
+        clean = mean
+        if 0 < step < steps - 1:
+            ahead = _effective_delay(now, following) / (now - float(times[step - 1]))
+            clean = mean + (mean - last) * ahead
         if operator.looks_back:
             encoded = encoded._replace(guess=predicted.mean)
-        field = field + (mean - field) * ((following - now) / (1.0 - now))
-        log_sigma = predicted.log_sigma
+        field = field + (clean - field) * ((following - now) / (1.0 - now))
+        last, log_sigma = mean, predicted.log_sigma
         if step == 0:
             first = (predicted.mean, log_sigma)
         progress(step + 1)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import inspect
 
+from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.checking import request_faults
@@ -44,7 +45,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend : {"auto", "numpy", "torch", "jax"}
         Array library; ``auto`` takes torch, else JAX, else NumPy.
     steps : int
-        Integration steps of the flow.
+        Evaluations of the operator while the flow integrates.
     samples_per_design : int
         Samples drawn for each design; their spread is its uncertainty, the best is kept.
     prior : {"library", "polymer"}
@@ -70,7 +71,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     operator: Literal["enhanced_deeponet", "fno", "deeponet"] = "enhanced_deeponet"
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
-    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = 25
+    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = SAMPLING_STEPS
     samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     prior: Literal["library", "polymer"] = "library"
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0

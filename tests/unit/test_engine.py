@@ -15,7 +15,7 @@ from protein_lab import engine
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
 from protein_lab.design import selection
-from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.calibration import SCHEMA, Calibration, SigmaModel, UncertaintyKind
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
@@ -24,6 +24,8 @@ from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
 from protein_lab.experiments.uncertainty_fit import save_calibration
 from protein_lab.flow import FlowSample
+from protein_lab.metrics import dssp, find_knot
+from protein_lab.metrics.knots import UNKNOT
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import save_weights
 from protein_lab.runtime import NUM_HITS
@@ -178,6 +180,34 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     # that is made, and the design itself is validated once more.
     assert calls == [True, True, True, False, False]
     assert "fail" not in {check.verdict for check in made.checks}
+
+
+def test_a_knotted_sample_is_never_chosen() -> None:
+    """A real knotted chain, refined, is unsound although it passes every other check."""
+    corpus = Corpus.open()
+    knotted = corpus.backbone(corpus.ids.index("2EFV_A"))
+    length = len(knotted)
+    straight = next(
+        corpus.backbone(int(index))
+        for index in corpus.indices("train", length, length)
+        if find_knot(corpus.backbone(int(index))[:, 1]).name == UNKNOT
+    )
+    blueprint = blueprint_of(knotted, dssp(knotted))
+    sigma = np.ones((1, length), dtype=np.float32)
+    alone = selection.refine_best(
+        FlowSample(knotted[None, :, :3].astype(np.float32), sigma),
+        blueprint, blueprint, lambda _: True,
+    )  # fmt: skip
+    assert alone.is_knotted
+    assert not alone.is_sound
+    fields = np.stack([knotted[:, :3], straight[:, :3]]).astype(np.float32)
+    both = selection.refine_best(
+        FlowSample(fields, np.ones((2, length), dtype=np.float32)),
+        blueprint, blueprint, lambda _: True,
+    )  # fmt: skip
+    assert not both.is_knotted
+    assert both.is_sound
+    assert both.rank > alone.rank
 
 
 def test_requests_with_faults_are_refused_before_anything_is_computed(
