@@ -25,6 +25,9 @@ from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.operators.embedding import separation_features
 from protein_lab.operators.prior import backbone_noise
 
+_POINT_PAIRS = 256 * 256
+"""Pairs of points that are computed together: samples gain nothing from a larger batch."""
+
 LIBRARY_CURVE_ERROR = 1.0
 """How far a curve warped from a library fold is taken to be from the true axis, angstrom."""
 
@@ -185,7 +188,7 @@ def sample(
         How far the curve may be from the true axis, angstrom: the larger, the more freedom the
         operator takes to mend the curve.
     progress : callable, optional
-        Called with the number of steps done and of all steps.
+        Called with the number of evaluations done and of all of them.
 
     Returns
     -------
@@ -201,7 +204,36 @@ def sample(
         raise GeometryError(
             f"Expected noise of shape (sample, {conditions.length}, 3, 3), but got {noise.shape}."
         )
-    backend = operator.backend
+    at_once = max(1, _POINT_PAIRS // length**2)
+    parts = [noise[start : start + at_once] for start in range(0, count, at_once)]
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, steps * len(parts))
+
+    found = [_integrate(operator, conditions, part, steps, curve_error, tick) for part in parts]
+    drawn = np.concatenate([field for field, _ in found])
+    if not np.isfinite(drawn).all():
+        raise GeometryError(
+            f"The operator {operator.name!r} gave coordinates that are not finite "
+            f"for a chain of {length} residues."
+        )
+    return FlowSample(drawn, np.exp(np.concatenate([log_sigma for _, log_sigma in found])))
+
+
+def _integrate(
+    operator: BaseNeuralOperator[Any],
+    conditions: Conditions,
+    noise: NDArray[np.float32],
+    steps: int,
+    curve_error: float,
+    tick: Callable[[], None],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Integrate samples together; give their fields and the logarithm of their sigma."""
+    backend, count = operator.backend, len(noise)
     scales = operator.config.separation_scales
     inputs = collate(backend, [conditions] * count, [curve_error] * count, [0.0] * count, scales)
     encoded = operator.encode(inputs)
@@ -219,12 +251,5 @@ def sample(
             clean = clean + (clean - last) * ahead
         field = field + (clean - field) * ((following - now) / (1.0 - now))
         last, log_sigma = predicted.mean, predicted.log_sigma
-        if progress is not None:
-            progress(step + 1, steps)
-    drawn = backend.to_numpy(field)
-    if not np.isfinite(drawn).all():
-        raise GeometryError(
-            f"The operator {operator.name!r} gave coordinates that are not finite "
-            f"for a chain of {length} residues."
-        )
-    return FlowSample(drawn, np.exp(backend.to_numpy(log_sigma)))
+        tick()
+    return backend.to_numpy(field), backend.to_numpy(log_sigma)
