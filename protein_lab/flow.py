@@ -30,11 +30,11 @@ LIBRARY_CURVE_ERROR = 1.0
 """How far a curve warped from a library fold is taken to be from the true axis, angstrom."""
 
 
-_PAIRS_AT_ONCE = 1 << 20
-"""Pairs of points, over all samples, that an operator is given at once: 1,024 residues squared.
+_PAIRS_AT_ONCE = 256 * 256
+"""Pairs of points, over all samples, that an operator is given at once.
 
-Four samples go together up to 512 residues; longer chains are drawn sample by sample, which keeps
-memory in bounds.
+Samples gain nothing from a larger batch on a CPU, and long chains are drawn sample by sample, which
+keeps memory in bounds.
 """
 
 _PARTNERS = 16
@@ -255,7 +255,7 @@ def sample(
         How far to go beyond what the operator draws, away from what it would draw without
         secondary structure and pairing (Ho & Salimans, 2022); doubles the cost unless it is 0.
     progress : callable, optional
-        Called with the number of steps done and of all steps.
+        Called with the number of evaluations done and of all of them.
 
     Returns
     -------
@@ -278,11 +278,11 @@ def sample(
     drawn: list[FlowSample] = []
     while waiting:
         group = waiting.pop(0)
-        before = sum(len(item.field) for item in drawn)
+        before, groups = steps * len(drawn), len(drawn) + 1 + len(waiting)
 
-        def told(step: int, before: int = before, size: int = len(group)) -> None:
+        def told(step: int, before: int = before, total: int = steps * groups) -> None:
             if progress is not None:
-                progress((before * steps + size * step) // count, steps)
+                progress(before + step, total)
 
         try:
             drawn.append(

@@ -39,6 +39,7 @@ _PAIR_WEIGHT = 1.0
 _BONDED_NEAR = 0.5
 _BULGE_COST = 6.0
 _WISH = 0.7
+"""Worth of one more strand residue in a ladder; more of it costs clashes."""
 _MIN_LOOP = 3
 _READY_COST = -1.5
 _NEIGHBOR_REACH = 7.5

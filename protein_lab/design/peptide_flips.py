@@ -19,7 +19,7 @@ from protein_lab.typing import BoolArray, FloatArray, IntArray
 TRAPPED = 6.0
 """Well energy, nats, above which a residue counts as being in no allowed basin."""
 
-_TURNS = 24
+_TURNS = 18
 _TURN_COST = 2.0
 _HELD_COST = 12.0
 _TAU_SPREAD = np.radians(7.0)

@@ -56,9 +56,9 @@ _JITTER = 0.1
 _STAGES = (
     Strengths(position=1.0, torsion=0.1, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
     Strengths(position=0.9, torsion=0.25, hydrogen_bond=4.0, repulsion=5.0),
-    Strengths(position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.5),
+    Strengths(position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8),
     Strengths(
-        position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.5,
+        position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8,
         bond=2000.0, angle=1000.0, omega=120.0,
     ),
 )  # fmt: skip

@@ -77,7 +77,11 @@ _BAND_WIDTH = 12
 
 @dataclass(frozen=True, slots=True)
 class Strengths:
-    """Weights of the terms of :class:`RestraintEnergy`."""
+    """Weights of the terms of :class:`RestraintEnergy`.
+
+    ``outside`` weighs the square of what a torsion energy has above the populated part of its
+    wells; ``position_scale`` is the shift, angstrom, beyond which the field pulls no harder.
+    """
 
     position: float
     torsion: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -180,6 +180,22 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     # that is made, and the design itself is validated once more.
     assert calls == [True, True, True, False, False]
     assert "fail" not in {check.verdict for check in made.checks}
+
+
+@pytest.mark.parametrize("operator", ["enhanced_deeponet", "fno", "deeponet"])
+def test_every_operator_gives_sound_geometry_at_any_length(
+    operator: Literal["enhanced_deeponet", "fno", "deeponet"],
+) -> None:
+    """Short and long chains of each shipped operator pass every check of the geometry preset."""
+    opened = engine.Runtime.open(operator)
+    for length in (40, 150):
+        request = DesignRequest(
+            length=length, seed=3, operator=operator, steps=4, samples_per_design=1
+        )
+        made = engine.design_one(request, 0, opened)
+        assert made.failed is None
+        assert made.backbone.shape == (length, 4, 3)
+        assert [check.name for check in made.checks if check.verdict == "fail"] == []
 
 
 def test_a_knotted_sample_is_never_chosen() -> None:
