@@ -7,7 +7,7 @@ operator and the refinement. Only training chains are searched.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -17,9 +17,12 @@ from protein_lab.design.alignment import align, align_with_pairing, match_scores
 from protein_lab.design.assembly import join_domains, part_of, partition
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.element_table import ElementTable, load_table
+from protein_lab.design.guides import guide_trace, likeness, mean_guide
 from protein_lab.design.loop_library import LoopLibrary
-from protein_lab.design.ranking import POOL, choose, expected_tm
-from protein_lab.design.warping import coil, warp_trace
+from protein_lab.design.paths import coil
+from protein_lab.design.pieces import Piece, lay_pieces
+from protein_lab.design.ranking import POOL, choose, expected_tm, relative_weights
+from protein_lab.design.warping import warp_trace
 from protein_lab.errors import CorpusError
 from protein_lab.geometry import axis_curve, superimpose
 from protein_lab.training.corpus import Corpus
@@ -29,6 +32,9 @@ HitKind = Literal["fold", "partial", "assembled"]
 
 _SHORTLIST: Final = 500
 """Chains that are aligned again with the agreement of pairing."""
+
+_MOST_RELATIVES: Final = 20
+"""Folds that one hit is averaged with."""
 
 _LEAST_COVERED: Final = 0.6
 """Share of the residues in elements that a hit must cover; below, the curve is assembled."""
@@ -56,6 +62,8 @@ class Hit:
         Residues of the chain that are used, half-open.
     parts : tuple of Part
         Of an assembled hit, in order of the chain; none for a chain without elements.
+    relatives : tuple of Relative
+        Other folds that agree with this one and are averaged with it when it is bent.
     """
 
     chain_index: int
@@ -65,6 +73,26 @@ class Hit:
     start: int = 0
     stop: int = 0
     parts: tuple[Part, ...] = ()
+    relatives: tuple[Relative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A chain that the same blueprint finds and that resembles a hit.
+
+    Attributes
+    ----------
+    chain_index : int
+        Number of the chain in the corpus.
+    element_map : tuple of int
+        Element of the chain for each element of the blueprint; -1 for none.
+    weight : float
+        What it counts in a mean in which the hit itself counts 1.
+    """
+
+    chain_index: int
+    element_map: tuple[int, ...]
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +187,34 @@ class FoldLibrary:
         table = self.table.take(rows)
         expected = expected_tm(query, table, element_map)
         best = np.argsort(-expected, kind="stable")[:POOL]
-        points = np.stack([self._points(int(rows[b]), element_map[b]) for b in best])
-        picked = choose(query, points, element_map[best], expected[best], k)
-        return [self._hit(int(rows[b]), float(expected[b]), element_map[b]) for b in best[picked]]
+        hits = [self._hit(int(rows[b]), float(expected[b]), element_map[b]) for b in best]
+        close = likeness(np.stack([self._guide(query, hit) for hit in hits]))
+        picked = choose(close, expected[best], k)
+        return [self._with_relatives(query, hits, close, int(number)) for number in picked]
+
+    def _guide(self, query: ElementTable, hit: Hit | Relative) -> FloatArray:
+        """Lead the blueprint along one chain."""
+        ca, pieces = self._laid(query, hit)
+        return guide_trace(pieces, ca, int(query.length[0]))
+
+    def _with_relatives(
+        self, query: ElementTable, hits: list[Hit], close: FloatArray, number: int
+    ) -> Hit:
+        """Add to a hit those that agree with it; what needs no bending is left as it is."""
+        hit = hits[number]
+        row = int(np.searchsorted(self.chains, hit.chain_index))
+        if _is_unbent(query, self.table.take(np.array([row])), hit.element_map):
+            return hit
+        weight = relative_weights(close[number], np.array([item.score for item in hits]), number)
+        order = np.argsort(-weight, kind="stable")[:_MOST_RELATIVES]
+        return replace(
+            hit,
+            relatives=tuple(
+                Relative(hits[j].chain_index, hits[j].element_map, float(weight[j]))
+                for j in order
+                if weight[j] > 0
+            ),
+        )
 
     def _shortlist(self, query: ElementTable) -> tuple[IntArray, IntArray]:
         """Rows of the best chains and their alignments."""
@@ -174,15 +227,6 @@ class FoldLibrary:
         _, element_map = align_with_pairing(query, self.table.take(short))
         some = (element_map >= 0).any(axis=1)
         return short[some], element_map[some]
-
-    def _points(self, row: int, element_map: IntArray) -> FloatArray:
-        """Take the ends and middles of the aligned elements on the axis curve, zeros for none."""
-        curve = axis_curve(self._corpus.backbone(int(self.chains[row]))[:, 1])
-        element = np.maximum(element_map, 0)
-        start, stop = self.table.start[row, element], self.table.stop[row, element]
-        middle = (curve[(start + stop - 1) // 2] + curve[(start + stop) // 2]) / 2
-        points = np.stack([curve[start], middle, curve[stop - 1]], axis=1)
-        return np.where((element_map >= 0)[:, None, None], points, 0.0)
 
     def _hit(self, row: int, score: float, element_map: IntArray) -> Hit:
         used = element_map[element_map >= 0]
@@ -235,15 +279,20 @@ class FoldLibrary:
             return join_domains(traces, rng)
         if hit.chain_index < 0:
             return coil(blueprint.length, rng)
+        query = ElementTable.of_blueprint(blueprint)
+        ca, pieces = self._laid(query, hit)
+        guide = guide_trace(pieces, ca, blueprint.length)
+        if hit.relatives:
+            others = np.stack([self._guide(query, relative) for relative in hit.relatives])
+            weight = np.array([relative.weight for relative in hit.relatives])
+            guide = mean_guide(guide, others, weight)
+        return warp_trace(query, pieces, ca, guide, self.loops, rng)
+
+    def _laid(self, query: ElementTable, hit: Hit | Relative) -> tuple[FloatArray, list[Piece]]:
+        """CA of the chain of a hit, and its elements laid on those of the blueprint."""
         row = np.searchsorted(self.chains, [hit.chain_index])
-        return warp_trace(
-            ElementTable.of_blueprint(blueprint),
-            self.table.take(row),
-            self._corpus.backbone(hit.chain_index)[:, 1],
-            hit.element_map,
-            self.loops,
-            rng,
-        )
+        ca = self._corpus.backbone(hit.chain_index)[:, 1]
+        return ca, lay_pieces(query, self.table.take(row), ca, hit.element_map)
 
     def warp(self, hit: Hit, blueprint: Blueprint, rng: np.random.Generator) -> FloatArray:
         """Bend the fold of a hit to a blueprint.
@@ -260,6 +309,17 @@ class FoldLibrary:
             hit's own axis curve.
         """
         return axis_curve(self.warp_trace(hit, blueprint, rng))
+
+
+def _is_unbent(query: ElementTable, found: ElementTable, element_map: tuple[int, ...]) -> bool:
+    """Whether a chain has just the elements that are asked, residue for residue."""
+    count = len(element_map)
+    return (
+        int(found.length[0]) == int(query.length[0])
+        and element_map == tuple(range(count))
+        and bool((found.start[0, :count] == query.start[0]).all())
+        and bool((found.stop[0, :count] == query.stop[0]).all())
+    )
 
 
 def _covered(query: ElementTable, hit: Hit) -> float:

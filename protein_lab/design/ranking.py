@@ -13,10 +13,9 @@ from typing import Final
 import numpy as np
 
 from protein_lab.design.element_table import ElementTable
-from protein_lab.geometry import superimpose
 from protein_lab.typing import FloatArray, IntArray
 
-POOL: Final = 40
+POOL: Final = 60
 """Candidates that a choice is made from."""
 
 _COEFFICIENTS: Final = {
@@ -66,7 +65,10 @@ _SHARPNESS: Final = 15.0
 _AGREEMENT: Final = 0.5
 """Weight of closeness to other candidates against that of a candidate's own expected TM-score."""
 
-_SUPERPOSITIONS: Final = 6
+_SAME_FOLD: Final = 0.4
+"""TM-score over residues that two candidates share, above which they are averaged."""
+
+_RELATIVE_SHARPNESS: Final = 8.0
 
 
 def expected_tm(query: ElementTable, table: ElementTable, element_map: IntArray) -> FloatArray:
@@ -181,19 +183,13 @@ def _pair_features(
     }
 
 
-def choose(
-    query: ElementTable, points: FloatArray, element_map: IntArray, expected: FloatArray, k: int
-) -> IntArray:
+def choose(close: FloatArray, expected: FloatArray, k: int) -> IntArray:
     """Choose candidates so that the best of the chosen is expected to come closest.
 
     Parameters
     ----------
-    query : ElementTable
-        The blueprint, as a table of one chain.
-    points : ndarray, shape=(candidate, asked, 3, 3)
-        Start, middle and end of every aligned element, angstrom.
-    element_map : ndarray, shape=(candidate, asked)
-        Which elements are aligned: not negative.
+    close : ndarray, shape=(candidate, candidate)
+        TM-scores between the candidates.
     expected : ndarray, shape=(candidate,)
         Expected TM-scores.
     k : int
@@ -204,7 +200,6 @@ def choose(
     ndarray
         Candidates in the order of choice, at most ``k``.
     """
-    close = _likeness(query, points, element_map)
     probability = np.exp(_SHARPNESS * (expected - expected.max()))
     probability /= probability.sum()
     covered = np.zeros(len(expected))
@@ -218,24 +213,23 @@ def choose(
     return np.array(chosen, dtype=int)
 
 
-def _likeness(query: ElementTable, points: FloatArray, element_map: IntArray) -> FloatArray:
-    """TM-score on element points between all candidates, over elements that both have."""
-    count = len(points)
-    first, second = np.triu_indices(count, 1)
-    size = (query.stop - query.start)[0]
-    mapped = element_map >= 0
-    share = np.where(mapped[first] & mapped[second], size / size.sum(), 0.0) / 3
-    share = np.repeat(share, 3, axis=1)
-    flat = points.reshape(count, -1, 3)
-    scale = max(0.5, 1.24 * np.cbrt(max(0.0, float(query.length[0]) - 15)) - 1.8)
-    weight = share + 1e-9
-    best = np.zeros(first.size)
-    for _ in range(_SUPERPOSITIONS if first.size else 0):
-        rotation, shift = superimpose(flat[first], flat[second], weight)
-        moved = flat[first] @ np.swapaxes(rotation, -1, -2) + shift[:, None]
-        near = 1 / (1 + ((moved - flat[second]) ** 2).sum(-1) / scale**2)
-        best = np.maximum(best, (share * near).sum(axis=1))
-        weight = share * near**2 + 1e-9
-    close = np.eye(count)
-    close[first, second] = close[second, first] = best
-    return close
+def relative_weights(close: FloatArray, expected: FloatArray, number: int) -> FloatArray:
+    """Weigh the candidates that are averaged with one of them.
+
+    Parameters
+    ----------
+    close : ndarray, shape=(candidate,)
+        TM-scores to that candidate.
+    expected : ndarray, shape=(candidate,)
+        Expected TM-scores.
+    number : int
+        Which candidate it is.
+
+    Returns
+    -------
+    ndarray, shape=(candidate,)
+        0 for the candidate itself and for those of another fold.
+    """
+    weight = close**2 * np.exp(_RELATIVE_SHARPNESS * (expected - expected[number]))
+    weight[number] = 0.0
+    return np.where(close > _SAME_FOLD, weight, 0.0)
