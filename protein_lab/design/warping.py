@@ -3,8 +3,8 @@
 The work is done on CA traces, and only the result is smoothed: elements keep their real shapes,
 are cut or continued as ideal helices and strands and lie where the guide has them; loops of
 unchanged length are copied, others follow the guide with the steps of a real chain, or are real
-loops that bridge the ends where it knows nothing. So the axis curve has the speed and bending of real chains,
-and a blueprint that equals that of the fold gives the fold's own curve back.
+loops that bridge the ends where it knows nothing. So the axis curve has the speed and bending of
+real chains, and a blueprint that equals that of the fold gives the fold's own curve back.
 """
 
 from __future__ import annotations
