@@ -7,9 +7,9 @@ operator and the refinement. Only training chains are searched.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -17,18 +17,25 @@ from protein_lab.design.alignment import align, align_with_pairing, match_scores
 from protein_lab.design.assembly import join_domains, part_of, partition
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.element_table import ElementTable, load_table
+from protein_lab.design.fold_features import alignment_features, expected_tm
 from protein_lab.design.guides import guide_trace, likeness, mean_guide
+from protein_lab.design.hits import Candidates, Hit, Part, Relative
 from protein_lab.design.loop_library import LoopLibrary
 from protein_lab.design.paths import coil
 from protein_lab.design.pieces import Piece, lay_pieces
-from protein_lab.design.ranking import POOL, choose, expected_tm, relative_weights
+from protein_lab.design.ranking import (
+    POOL,
+    candidate_features,
+    choose,
+    probabilities,
+    ranking_weights,
+    relative_weights,
+)
 from protein_lab.design.warping import warp_trace
 from protein_lab.errors import CorpusError
 from protein_lab.geometry import axis_curve, superimpose
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray, IntArray
-
-HitKind = Literal["fold", "partial", "assembled"]
 
 _SHORTLIST: Final = 500
 """Chains that are aligned again with the agreement of pairing."""
@@ -41,75 +48,6 @@ _LEAST_COVERED: Final = 0.6
 
 _ROOM: Final = 1.15
 """A blueprint longer than the longest chain by more than this is assembled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chain of the library whose fold fits a blueprint.
-
-    Attributes
-    ----------
-    chain_index : int
-        Number of the chain in the corpus; -1 where several or none are used.
-    score : float
-        Expected TM-score of the bent fold; higher is better.
-    element_map : tuple of int
-        Element of the chain for each element of the blueprint; -1 for none.
-    kind : {"fold", "partial", "assembled"}
-        ``fold``: every element was aligned; ``partial``: some are placed beside the others;
-        ``assembled``: no fold covers the blueprint, the curve is put together from parts.
-    start, stop : int
-        Residues of the chain that are used, half-open.
-    parts : tuple of Part
-        Of an assembled hit, in order of the chain; none for a chain without elements.
-    relatives : tuple of Relative
-        Other folds that agree with this one and are averaged with it when it is bent.
-    """
-
-    chain_index: int
-    score: float
-    element_map: tuple[int, ...]
-    kind: HitKind
-    start: int = 0
-    stop: int = 0
-    parts: tuple[Part, ...] = ()
-    relatives: tuple[Relative, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Relative:
-    """A chain that the same blueprint finds and that resembles a hit.
-
-    Attributes
-    ----------
-    chain_index : int
-        Number of the chain in the corpus.
-    element_map : tuple of int
-        Element of the chain for each element of the blueprint; -1 for none.
-    weight : float
-        What it counts in a mean in which the hit itself counts 1.
-    """
-
-    chain_index: int
-    element_map: tuple[int, ...]
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of a blueprint and the fold that it takes.
-
-    Attributes
-    ----------
-    start, stop : int
-        Residues of the blueprint, half-open.
-    hit : Hit
-        For this stretch alone.
-    """
-
-    start: int
-    stop: int
-    hit: Hit
 
 
 class FoldLibrary:
@@ -166,9 +104,9 @@ class FoldLibrary:
         Returns
         -------
         list of Hit
-            Best first, each one chosen to be likely and to differ from those before: the more
-            are used, the better is the best of them. Where no fold covers the blueprint, hits
-            assembled from parts.
+            One a design. The likeliest fold comes first and comes again, the more often the
+            surer it is; others follow that make the best of the designs better. Where no fold
+            covers the blueprint, hits assembled from parts.
         """
         query = ElementTable.of_blueprint(blueprint)
         if not blueprint.elements:
@@ -183,29 +121,54 @@ class FoldLibrary:
 
     def _folds(self, query: ElementTable, k: int) -> list[Hit]:
         """Hits of single chains."""
+        found = self.candidates(query)
+        probability = probabilities(found.features, ranking_weights())
+        picked = choose(found.close, probability, k)
+        return [self._with_relatives(query, found, int(number)) for number in picked]
+
+    def candidates(self, query: ElementTable, leave_out: IntArray | None = None) -> Candidates:
+        """Find the folds that a choice is made from.
+
+        Parameters
+        ----------
+        query : ElementTable
+            The blueprint, as a table of one chain with at least one element.
+        leave_out : ndarray, optional
+            Chains of the corpus that must not be candidates, such as relatives of a query chain.
+
+        Returns
+        -------
+        Candidates
+            In the order of the first estimate.
+        """
         rows, element_map = self._shortlist(query)
-        table = self.table.take(rows)
-        expected = expected_tm(query, table, element_map)
+        if leave_out is not None:
+            kept = ~np.isin(self.chains[rows], leave_out)
+            rows, element_map = rows[kept], element_map[kept]
+        expected = expected_tm(query, self.table.take(rows), element_map)
         best = np.argsort(-expected, kind="stable")[:POOL]
         hits = [self._hit(int(rows[b]), float(expected[b]), element_map[b]) for b in best]
-        close = likeness(np.stack([self._guide(query, hit) for hit in hits]))
-        picked = choose(close, expected[best], k)
-        return [self._with_relatives(query, hits, close, int(number)) for number in picked]
+        guides = np.stack([self._guide(query, hit) for hit in hits])
+        close = likeness(guides)
+        alignment = alignment_features(query, self.table.take(rows[best]), element_map[best])
+        features = candidate_features(alignment, expected[best], guides, close)
+        return Candidates(hits, guides, close, features)
 
     def _guide(self, query: ElementTable, hit: Hit | Relative) -> FloatArray:
         """Lead the blueprint along one chain."""
         ca, pieces = self._laid(query, hit)
         return guide_trace(pieces, ca, int(query.length[0]))
 
-    def _with_relatives(
-        self, query: ElementTable, hits: list[Hit], close: FloatArray, number: int
-    ) -> Hit:
+    def _with_relatives(self, query: ElementTable, found: Candidates, number: int) -> Hit:
         """Add to a hit those that agree with it; what needs no bending is left as it is."""
+        hits = found.hits
         hit = hits[number]
         row = int(np.searchsorted(self.chains, hit.chain_index))
         if _is_unbent(query, self.table.take(np.array([row])), hit.element_map):
             return hit
-        weight = relative_weights(close[number], np.array([item.score for item in hits]), number)
+        weight = relative_weights(
+            found.close[number], np.array([item.score for item in hits]), number
+        )
         order = np.argsort(-weight, kind="stable")[:_MOST_RELATIVES]
         return replace(
             hit,
@@ -264,7 +227,8 @@ class FoldLibrary:
         blueprint : Blueprint
             What is asked.
         rng : Generator
-            Varies loops and the places of elements that no fold gives a place to.
+            Varies loops, what relatives count, and the places of elements that no fold gives a
+            place to.
 
         Returns
         -------
@@ -285,6 +249,8 @@ class FoldLibrary:
         if hit.relatives:
             others = np.stack([self._guide(query, relative) for relative in hit.relatives])
             weight = np.array([relative.weight for relative in hit.relatives])
+            # a Bayesian bootstrap: designs of one fold differ as far as its relatives do
+            weight = weight * rng.exponential(size=weight.size)
             guide = mean_guide(guide, others, weight)
         return warp_trace(query, pieces, ca, guide, self.loops, rng)
 
