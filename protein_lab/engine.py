@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from protein_lab.design.adherence import follow_curve, trust_in_curve
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.curves import fold_curves
 from protein_lab.design.fold_library import Hit
@@ -109,7 +110,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
-    sources = tuple(_source(hit, runtime.corpus) for hit in hits)
+    sources = tuple(dict.fromkeys(_source(hit, runtime.corpus) for hit in hits))
     return Plan(request, identity, question.blueprint, sources, tuple(faults))
 
 
@@ -174,7 +175,8 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             blueprint = question.blueprint
             hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
-            order = hits[first:] + hits[:first]
+            # likely folds come several times; another try takes another one
+            order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
             made = _attempt(request, runtime, question, order, rng, clock, (index, 0))
             for following in range(1, MAX_ATTEMPTS):
                 if made.candidate.is_sound:
@@ -234,7 +236,10 @@ def _attempt(
         checks = validate(Protein.from_backbone(backbone), request.preset)
         return all(check.verdict != "fail" for check in checks)
 
-    best = refine_best(drawn, question.blueprint, complete, is_sound)
+    # the uncertainty is that of what was drawn; only the refinement starts from moved fields
+    trust = trust_in_curve(hit.score) if request.novelty == 0.0 else 0.0
+    held = replace(drawn, field=follow_curve(drawn.field, curve, trust))
+    best = refine_best(held, question.blueprint, complete, is_sound)
     clock.lap("refine")
     return _Attempt(hit, curve, drawn, best)
 
