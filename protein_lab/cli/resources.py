@@ -205,7 +205,7 @@ def sequence(
         if as_json:
             print_json(rows)
         else:
-            _print_rows(rows)
+            print_rows(rows)
         return EXIT_DONE
     report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
     if as_json:
