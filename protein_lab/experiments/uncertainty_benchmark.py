@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -66,8 +65,6 @@ class Judged:
         By level, half-width of the band for the whole chain over sigma.
     pointwise : float
         The same for a band that holds 90 % of residues.
-    possible : ndarray, shape=(residue,), optional
-        Errors drawn from the prediction, angstrom.
     """
 
     errors: Errors
@@ -75,7 +72,6 @@ class Judged:
     probability: FloatArray
     factors: dict[float, float]
     pointwise: float
-    possible: FloatArray | None = None
 
     def is_inside(self, level: float = BAND) -> bool:
         """Whether the whole chain lies in its band."""
@@ -103,11 +99,9 @@ def judge_calibrated(errors: Errors, model: SigmaModel) -> Judged:
     sigma = model.sigma(errors.features)
     quantiles, levels = [0.0, *model.ratio_quantiles], [0.0, *RATIO_LEVELS]
     probability = np.interp(errors.error / sigma, quantiles, levels)
-    chance = np.random.default_rng([_SEED, len(sigma)]).uniform(size=len(sigma))
-    possible = sigma * np.interp(chance, levels, quantiles)
     factors = {level: model.band[f"{level:g}"] for level in BAND_LEVELS}
     pointwise = model.ratio_quantiles[RATIO_LEVELS.index(BAND)]
-    return Judged(errors, sigma, probability, factors, pointwise, possible)
+    return Judged(errors, sigma, probability, factors, pointwise)
 
 
 def judge_spread(errors: Errors) -> Judged:
@@ -188,7 +182,7 @@ def run_uncertainty(
     rows += _rows("one sample: ", [judged[index] for index in common])
     refined = common[: REFINED[0] if quick else REFINED[1]]
     made = [_judge_refined(cases[index], calibration.several) for index in refined]
-    rows += _rows("refined: ", made, {"coverage", "correlation"})
+    rows += _rows("refined: ", made)
     return UncertaintyFigures(rows, [before[n] for n in common], [after[n] for n in common])
 
 
@@ -210,20 +204,17 @@ def _group_rows(
     after: Mapping[int, Judged],
 ) -> list[Row]:
     # three novel folds are too few for a verdict
-    floors = set() if prefix else {"coverage"}
-    rows = _rows(prefix, [after[index] for index in chosen], floors)
+    rows = _rows(prefix, [after[index] for index in chosen], demanded=not prefix)
     return rows + _rows(prefix + BEFORE, [before[index] for index in chosen])
 
 
-def _rows(
-    prefix: str, chains: Sequence[Judged], floors: AbstractSet[str] = frozenset()
-) -> list[Row]:
+def _rows(prefix: str, chains: Sequence[Judged], demanded: bool = False) -> list[Row]:
     """Rows of one group of chains under one prediction."""
     note = f"{len(chains)} chains."
     if not chains:
         return [Row(f"{prefix}chains", 0.0, None, None, "count", None, True, "There are none.")]
     rows = [
-        _covered(prefix, chains, "coverage" in floors, note),
+        _covered(prefix, chains, demanded, note),
         _mean(prefix + "residues within their 90 % band", [_pointwise(c) for c in chains], "%",
               f"Band for single residues. {note}"),
         _mean(prefix + "mean half-width", [c.factors[BAND] * c.sigma.mean() for c in chains],
@@ -233,10 +224,8 @@ def _rows(
         _mean(prefix + "CRPS", [_crps(c) for c in chains], "angstrom",
               f"Of a coordinate, normal prediction; lower is better. {note}"),
         _miscalibration(prefix, chains, note),
-        _correlation(prefix, chains, "correlation" in floors, note),
+        _correlation(prefix, chains, demanded, note),
     ]  # fmt: skip
-    if floors:
-        rows.append(_reachable(prefix, chains, note))
     return rows
 
 
@@ -298,14 +287,4 @@ def _correlation(prefix: str, chains: Sequence[Judged], demanded: bool, note: st
         prefix + "rank correlation of sigma and error", value, low, high, "Spearman",
         LEAST_CORRELATION if demanded else None, ok,
         f"Over residues of all chains. {'At least. ' if demanded else ''}{note}",
-    )  # fmt: skip
-
-
-def _reachable(prefix: str, chains: Sequence[Judged], note: str) -> Row:
-    """Give the correlation that there would be if errors were drawn from what was predicted."""
-    known = [(c.possible, c.sigma) for c in chains if c.possible is not None]
-    drawn = rank_correlation([one for one, _ in known], [sigma for _, sigma in known], 200)
-    return Row(
-        prefix + "rank correlation of a right prediction", drawn.value, drawn.low, drawn.high,
-        "Spearman", None, True, f"If errors were drawn from what was predicted. {note}",
     )  # fmt: skip

@@ -123,8 +123,8 @@ def test_benchmark_compares_before_and_after(figures: UncertaintyFigures) -> Non
     assert covered.value == pytest.approx(100.0 * inside / len(figures.after))
     assert covered.low <= covered.value <= covered.high
     assert covered.floor == 87.0
-    assert row(figures, "refined: rank correlation of sigma and error").floor == 0.5
-    assert [item.floor for item in figures.rows].count(None) == len(figures.rows) - 3
+    assert row(figures, "rank correlation of sigma and error").floor == 0.5
+    assert [item.floor for item in figures.rows].count(None) == len(figures.rows) - 2
 
 
 def test_page_shows_both(figures: UncertaintyFigures) -> None:
