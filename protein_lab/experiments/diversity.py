@@ -203,7 +203,7 @@ def rows_of(drawn: Drawn, wanted: int, novelty: float) -> list[Row]:
     label = f"novelty {novelty:g}: "
     similarity = pairwise_tm([item.backbone[:, 1] for item in drawn.samples])
     count = num_clusters(similarity, CLUSTER_TM) if drawn.samples else 0
-    spread = _Z * _half_sample_deviation(similarity)
+    spread = float(_Z * _half_sample_deviation(similarity))
     note = f"Of {len(drawn.samples)} samples; complete linkage at TM-score {CLUSTER_TM}. At least."
     floor = wanted / 2 if novelty == 0.0 else None
     clusters = Row(

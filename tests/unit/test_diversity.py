@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -58,7 +59,9 @@ def test_copies_are_one_cluster_and_strangers_many(different: list[Design]) -> N
 def test_missing_samples_are_not_new(different: list[Design]) -> None:
     """Half of those there are new, but only a quarter of those wanted; refused ones count too."""
     drawn = Drawn(tuple(different[:4]), np.array([0.4, 0.45, 0.6, 0.7]), 10)
-    rows = by_name(rows_of(drawn, 8, 1.0))
+    found = rows_of(drawn, 8, 1.0)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=list[Row]) == found
+    rows = by_name(found)
     assert rows["new folds"].value == 25.0
     assert not rows["new folds"].ok
     assert rows["clusters"].floor is None
