@@ -35,6 +35,13 @@ class TorchBackend:
             raise BackendError(
                 f"The device {device!r} was asked for, but torch sees no GPU.", "Use --device cpu."
             )
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise BackendError(
+                f"torch has no device {device!r} ({str(error).splitlines()[0]}).",
+                "Use cpu, or cuda where torch sees a GPU.",
+            ) from error
         self.device = device
         self.precision = precision
 

@@ -5,7 +5,7 @@ Exit codes: 0 done; 2 the request is invalid; 3 it ran, but fewer designs than a
 stands first.
 """
 
-from protein_lab.cli import designing, resources
+from protein_lab.cli import benchmarking, designing, resources
 from protein_lab.cli.app import app, main
 
-__all__ = ["app", "designing", "main", "resources"]
+__all__ = ["app", "benchmarking", "designing", "main", "resources"]

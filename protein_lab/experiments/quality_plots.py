@@ -32,9 +32,14 @@ FIGURES: Final = (
 _OURS, _OTHERS, _BASELINES = "#d55e00", "#0072b2", "#8c96a0"
 """Of Okabe and Ito (2008), as in all pictures."""
 
-_COLORS: Final[dict[str, str]] = dict.fromkeys(
-    ("", "polymer: ", "novel folds: "), _OURS
-) | dict.fromkeys(("fno: ", "deeponet: ", "transformer: "), _OTHERS)
+_COLORS: Final[dict[str, str]] = {
+    "": _OURS,
+    "polymer: ": _OURS,
+    "novel folds: ": _OURS,
+    "fno: ": _OTHERS,
+    "deeponet: ": _OTHERS,
+    "transformer: ": _OTHERS,
+}
 _DIFFERENCE: Final = "difference to "
 
 
