@@ -28,7 +28,7 @@ def quality(
     Parameters
     ----------
     quick
-        Twelve blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
+        Ten blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
     workers
         Processes.
     part

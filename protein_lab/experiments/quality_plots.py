@@ -104,7 +104,7 @@ def _intervals(shown: Mapping[str, Row], colors: Sequence[str], zero: bool = Fal
         del text
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [-level, -level], "-", color=color, linewidth=2)
-        axes.plot([row.value], [-level], "o", color=color)
+        axes.plot([row.value], [-level], "o", color=color, clip_on=False)
     axes.set_yticks([-level for level in range(len(shown))], list(shown))
     axes.set_ylim(0.6 - len(shown), 0.6)
     axes.set_xlabel(next(iter(shown.values())).unit)
