@@ -124,7 +124,7 @@ def _length_faults(
 
 
 def _length_doubts(path: str, length: int, unit: str) -> Iterator[Fault]:
-    """Refuse a length that cannot be, warn of one that nothing was trained on."""
+    # refused where it cannot be, warned of where nothing was trained on it
     if MIN_LENGTH <= length <= MAX_LENGTH:
         warning = length_warning(path, length)
         if warning is not None:
