@@ -22,7 +22,7 @@ def _report(done: int, total: int) -> None:
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="12 blueprints instead of 200")
+    parser.add_argument("--quick", action="store_true", help="10 blueprints instead of 200")
     parser.add_argument("--operator", default="enhanced_deeponet")
     parser.add_argument("--backend", default=None)
     parser.add_argument("--workers", type=int, default=2)

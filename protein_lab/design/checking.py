@@ -22,6 +22,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
     asked_states,
 )
+from protein_lab.design.length_range import length_warning
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.typing import Fault
 
@@ -112,16 +113,13 @@ def _length_faults(
                 remedy='Add for example "length": 80, or a range such as "length": [70, 90].',
             )
         for path, string in strings:
-            if not MIN_LENGTH <= len(string) <= MAX_LENGTH:
-                yield _length_fault(path, len(string), "letters")
+            yield from _length_doubts(path, len(string), "letters")
         return
     if isinstance(request.length, int):
-        if not MIN_LENGTH <= request.length <= MAX_LENGTH:
-            yield _length_fault("$.length", request.length, "residues")
+        yield from _length_doubts("$.length", request.length, "residues")
         return
     for number, bound in enumerate(bounds):
-        if not MIN_LENGTH <= bound <= MAX_LENGTH:
-            yield _length_fault(f"$.length[{number}]", bound, "residues")
+        yield from _length_doubts(f"$.length[{number}]", bound, "residues")
     if bounds[0] > bounds[1]:
         yield Fault(
             path="$.length",
@@ -130,8 +128,14 @@ def _length_faults(
         )
 
 
-def _length_fault(path: str, length: int, unit: str) -> Fault:
-    return Fault(
+def _length_doubts(path: str, length: int, unit: str) -> Iterator[Fault]:
+    # refused where it cannot be, warned of where nothing was trained on it
+    if MIN_LENGTH <= length <= MAX_LENGTH:
+        warning = length_warning(path, length)
+        if warning is not None:
+            yield warning
+        return
+    yield Fault(
         path=path,
         message=f"Expected {MIN_LENGTH} to {MAX_LENGTH} {unit}, but got {length}.",
         remedy="Longer chains are not designed; ask for one domain at a time."

@@ -28,7 +28,7 @@ from protein_lab.training.corpus import Corpus
 
 SEED: Final = 20
 LENGTHS: Final = (50, 128)
-QUICK_BLUEPRINTS: Final = 12
+QUICK_BLUEPRINTS: Final = 10
 FULL_BLUEPRINTS: Final = 200
 SAMPLES: Final = 4
 QUICK_BASELINE_SAMPLES, FULL_BASELINE_SAMPLES = 1, 2
@@ -111,7 +111,7 @@ def run_quality(
     Parameters
     ----------
     quick : bool
-        12 blueprints instead of 200, and fewer designs of what is compared with.
+        10 blueprints instead of 200, and fewer designs of what is compared with.
     operator : str
         Name of the operator that makes the designs.
     backend : str, optional

@@ -32,9 +32,14 @@ FIGURES: Final = (
 _OURS, _OTHERS, _BASELINES = "#d55e00", "#0072b2", "#8c96a0"
 """Of Okabe and Ito (2008), as in all pictures."""
 
-_COLORS: Final[dict[str, str]] = dict.fromkeys(
-    ("", "polymer: ", "novel folds: "), _OURS
-) | dict.fromkeys(("fno: ", "deeponet: ", "transformer: "), _OTHERS)
+_COLORS: Final[dict[str, str]] = {
+    "": _OURS,
+    "polymer: ": _OURS,
+    "novel folds: ": _OURS,
+    "fno: ": _OTHERS,
+    "deeponet: ": _OTHERS,
+    "transformer: ": _OTHERS,
+}
 _DIFFERENCE: Final = "difference to "
 
 
@@ -99,7 +104,7 @@ def _intervals(shown: Mapping[str, Row], colors: Sequence[str], zero: bool = Fal
         del text
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [-level, -level], "-", color=color, linewidth=2)
-        axes.plot([row.value], [-level], "o", color=color)
+        axes.plot([row.value], [-level], "o", color=color, clip_on=False)
     axes.set_yticks([-level for level in range(len(shown))], list(shown))
     axes.set_ylim(0.6 - len(shown), 0.6)
     axes.set_xlabel(next(iter(shown.values())).unit)
