@@ -224,12 +224,12 @@ def _existing(device: str) -> str:
     except RuntimeError as error:
         raise BackendError(
             f"The device must be cpu, cuda, cuda:NUMBER or auto, but it is {device!r}.",
-            "Use --device auto to take a GPU where there is one.",
+            "Use --device cpu, or auto to take a GPU where there is one.",
         ) from error
     if kind not in ("cpu", "cuda"):
         raise BackendError(
             f"The device must be cpu, cuda, cuda:NUMBER or auto, but it is {device!r}.",
-            "Use --device auto to take a GPU where there is one.",
+            "Use --device cpu, or auto to take a GPU where there is one.",
         )
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and (index or 0) >= count:

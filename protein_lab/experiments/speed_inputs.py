@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from protein_lab.backends import Array
+from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions, compile_conditions
-from protein_lab.flow import LIBRARY_CURVE_ERROR, collate, draw_noise, sample
+from protein_lab.flow import LIBRARY_CURVE_ERROR, draw_noise, sample
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.weights import load_operator
 from protein_lab.operators.prior import backbone_noise

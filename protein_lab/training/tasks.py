@@ -9,9 +9,9 @@ import numpy as np
 
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
+from protein_lab.collation import collate
 from protein_lab.curve_flow import NO_GUESS, guess_inputs
 from protein_lab.errors import ProteinLabError
-from protein_lab.flow import collate
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.sequence import SequenceOperator

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
+from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions, compile_conditions
-from protein_lab.flow import collate, draw_noise, sample
+from protein_lab.flow import draw_noise, sample
 from protein_lab.geometry import axis_curve
 from protein_lab.models.weights import load_operator
 from protein_lab.training.corpus import CorpusChain

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from protein_lab.backends import Array, Backend, get_backend
+from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions
 from protein_lab.experiments.operator_sampling import make_sampling, smooth_chain
-from protein_lab.flow import collate
 from protein_lab.models.base import ChainInputs
 from protein_lab.models.weights import OPERATORS
 from protein_lab.operators.prior import backbone_noise

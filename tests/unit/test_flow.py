@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions, compile_conditions
-from protein_lab.flow import LIBRARY_CURVE_ERROR, collate, draw_noise, sample, time_schedule
+from protein_lab.flow import LIBRARY_CURVE_ERROR, draw_noise, sample, time_schedule
 from protein_lab.geometry import axis_curve
 from protein_lab.models.weights import load_operator
 from protein_lab.training.corpus import Corpus

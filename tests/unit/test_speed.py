@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from protein_lab import flow
 from protein_lab.backends import get_backend
+from protein_lab.collation import collate
 from protein_lab.errors import ProteinLabError
 from protein_lab.experiments import speed
 from protein_lab.experiments.speed_arrays import watched_shapes
 from protein_lab.experiments.speed_baseline import seconds_of_a_backbone
 from protein_lab.experiments.speed_inputs import forward_inputs, helical_conditions
 from protein_lab.experiments.speed_parity import compare_backends_in_process
-from protein_lab.flow import collate, draw_noise, sample
+from protein_lab.flow import draw_noise, sample
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.weights import OPERATORS
 from protein_lab.operators import kernel
