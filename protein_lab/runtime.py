@@ -19,7 +19,7 @@ from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 
 NUM_HITS: Final = 8
-"""Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
+"""Hits of one blueprint, likely folds repeated; design ``i`` takes hit ``i mod 8``."""
 
 
 @dataclass(eq=False)
