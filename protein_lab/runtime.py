@@ -33,7 +33,7 @@ from protein_lab.training.fold_search import FoldSearch
 from protein_lab.typing import Fault, FloatArray
 
 NUM_HITS: Final = 8
-"""Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
+"""Hits of one blueprint, likely folds repeated; design ``i`` takes hit ``i mod 8``."""
 
 
 @dataclass(eq=False)

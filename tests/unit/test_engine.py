@@ -235,7 +235,7 @@ def test_requests_with_faults_are_refused_before_anything_is_computed(
     found = engine.plan(REQUEST, runtime)
     assert found.blueprint is not None
     assert found.blueprint.secondary_structure == HAIRPIN
-    assert len(found.sources) == NUM_HITS
+    assert 1 < len(set(found.sources)) == len(found.sources) <= NUM_HITS
     assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
 
 
