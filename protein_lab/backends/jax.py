@@ -170,16 +170,19 @@ _EPSILON = 1e-8
 
 @jax.jit
 def _adamw(
-    value: Array, gradient: Array, mean: Array, square: Array, step: Array, rate: Array,
-    decay: Array,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+    values: dict[str, Array], gradients: dict[str, Array], means: dict[str, Array],
+    squares: dict[str, Array], step: Array, rate: Array, decay: Array,
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:  # fmt: skip
     """Make one step of AdamW (Loshchilov & Hutter, ICLR 2019) in the order of torch's."""
     first, second = _BETAS
-    value = value * (1.0 - rate * decay)
-    mean = mean + (gradient - mean) * (1.0 - first)
-    square = square * second + gradient * gradient * (1.0 - second)
-    scale = jnp.sqrt(square) / jnp.sqrt(1.0 - second**step) + _EPSILON
-    return value - rate / (1.0 - first**step) * mean / scale, mean, square
+    means = {n: m + (gradients[n] - m) * (1.0 - first) for n, m in means.items()}
+    squares = {n: s * second + gradients[n] ** 2 * (1.0 - second) for n, s in squares.items()}
+    found = {}
+    for name, value in values.items():
+        kept = value * (1.0 - rate * decay) if value.ndim > 1 else value
+        scale = jnp.sqrt(squares[name]) / jnp.sqrt(1.0 - second**step) + _EPSILON
+        found[name] = kept - rate / (1.0 - first**step) * means[name] / scale
+    return found, means, squares
 
 
 class JaxAdamW:
@@ -190,36 +193,34 @@ class JaxAdamW:
 
     def __init__(self, parameters: dict[str, Array], weight_decay: float) -> None:
         self.parameters = parameters
-        self._decay = weight_decay
-        self._state: dict[str, tuple[int, Array, Array]] = {}
+        self._decay, self._count = weight_decay, 0
+        self._means = {name: jnp.zeros_like(value) for name, value in parameters.items()}
+        self._squares = dict(self._means)
 
     def step(self, gradients: Parameters, learning_rate: float) -> None:
         """Put new parameters into the dictionary."""
-        for name, value in self.parameters.items():
-            zero = jnp.zeros_like(value)
-            count, mean, square = self._state.get(name, (0, zero, zero))
-            decay = self._decay if value.ndim > 1 else 0.0
-            self.parameters[name], mean, square = _adamw(
-                value, gradients[name], mean, square, float(count + 1), learning_rate, decay
-            )
-            self._state[name] = (count + 1, mean, square)
+        self._count += 1
+        found, self._means, self._squares = _adamw(
+            dict(self.parameters), dict(gradients), self._means, self._squares,
+            float(self._count), learning_rate, self._decay,
+        )  # fmt: skip
+        self.parameters.update(found)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return moments and step counts, named after their parameters."""
         found: dict[str, NDArray[Any]] = {}
-        for name, (count, mean, square) in self._state.items():
-            found[f"{name}|step"] = np.array(count, dtype=np.float32)
-            found[f"{name}|exp_avg"] = np.asarray(mean)
-            found[f"{name}|exp_avg_sq"] = np.asarray(square)
+        for name in self.parameters if self._count else ():
+            found[f"{name}|step"] = np.array(self._count, dtype=np.float32)
+            found[f"{name}|exp_avg"] = np.asarray(self._means[name])
+            found[f"{name}|exp_avg_sq"] = np.asarray(self._squares[name])
         return found
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Set the state returned by :meth:`state`."""
         for name, value in self.parameters.items():
             if f"{name}|step" in state:
-                moments = (
+                self._count = int(state[f"{name}|step"])
+                self._means[name], self._squares[name] = (
                     jax.device_put(jnp.asarray(state[f"{name}|{key}"]), value.device)
                     for key in ("exp_avg", "exp_avg_sq")
                 )
-                mean, square = moments
-                self._state[name] = (int(state[f"{name}|step"]), mean, square)
