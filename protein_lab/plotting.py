@@ -137,6 +137,7 @@ def uncertainty(
     states: str | None = None,
     band: tuple[FloatArray, FloatArray] | None = None,
     ax: Axes | None = None,
+    half_width: Sequence[float] | FloatArray | None = None,
 ) -> Figure:
     """Draw the expected deviation of every residue.
 
@@ -150,6 +151,8 @@ def uncertainty(
         Low and high values for each residue, for instance over all designs; shaded.
     ax : Axes, optional
         Where to draw.
+    half_width : sequence of float, optional
+        Of the band that holds the whole chain with 90 % probability, angstrom; dashed.
     """
     spread = np.asarray(values, dtype=np.float64)
     places = np.arange(1, len(spread) + 1)
@@ -157,15 +160,19 @@ def uncertainty(
     if band is not None:
         axes.fill_between(places, *band, color="#c9d6e2", linewidth=0, label="range over designs")
     axes.plot(places, spread, color=INK, linewidth=1.6, label="this design")
+    wide = np.asarray(() if half_width is None else half_width, dtype=np.float64)
+    if wide.size:
+        axes.plot(places, wide, color="#0072b2", linewidth=1.2, linestyle="--", label="90 % band")
     finite = spread[np.isfinite(spread)]
-    top = max([*finite, *(band[1] if band is not None else ()), 0.1]) * 1.15
+    top = max([*finite, *wide, *(band[1] if band is not None else ()), 0.1])
+    top *= 1.4 if wide.size else 1.15  # the legend needs room above the band
     if states is not None:
         _strip(axes, states, y=-0.09 * top, height=0.09 * top)
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set(xlim=(0.5, len(spread) + 0.5), ylim=(-0.14 * top, top))
     axes.set(xlabel="residue", ylabel="uncertainty (Å)")
-    if band is not None:
-        axes.legend(loc="upper right", fontsize=7.5, framealpha=0.9, ncols=2)
+    if band is not None or wide.size:
+        axes.legend(loc="upper right", fontsize=7.5, framealpha=0.9, ncols=3)
     _plain(axes)
     return figure
 

@@ -1,4 +1,4 @@
-"""Commands that measure: quality, speed, lengths, operators, sequences."""
+"""Commands that measure: designs, sequences, curves, folds, operators, speed, lengths."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def quality(
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
 
 
@@ -95,7 +95,7 @@ def lengths(*, quick: bool = False, out: Path | None = None, as_json: Json = Fal
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     return EXIT_DONE
 
 
@@ -109,6 +109,7 @@ def sequence(
     split: Literal["train", "calibration", "test"] = "test",
     chains: int | None = None,
     noise: float = 0.0,
+    designs: int = 0,
     backend: str = "auto",
     as_json: Json = False,
 ) -> int:
@@ -122,18 +123,29 @@ def sequence(
         So many chains, drawn at random, instead of all.
     noise
         Standard deviation of noise on every coordinate, angstrom.
+    designs
+        So many designs of each shipped request instead of chains: their composition beside that
+        on native backbones.
     backend
         ``auto``, ``numpy``, ``torch`` or ``jax``.
     as_json
         Print JSON.
     """
+    from protein_lab.experiments.designed_sequences import run_designed_sequences
     from protein_lab.experiments.sequence_recovery import run_sequence_recovery
 
+    if designs:
+        rows = run_designed_sequences(designs, backend, progress=say)
+        if as_json:
+            print_json(rows)
+        else:
+            print_rows(rows)
+        return EXIT_DONE
     report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
     if as_json:
         print_json({"rows": report.rows, "calibration": report.calibration})
     else:
-        _print_rows(report.rows)
+        print_rows(report.rows)
         print("amino acid, percent:  observed  expected  given back  calibration error")
         for item in report.calibration:
             print(
@@ -141,6 +153,57 @@ def sequence(
                 f"{item.recovery:>12.1f}{item.error:>19.2f}"
             )
     return EXIT_DONE if all(row.ok for row in report.rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
+def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -> int:
+    """Measure how many folds an open request of 80 residues gives, and how many are new.
+
+    Parameters
+    ----------
+    quick
+        8 samples of each request in place of 64.
+    workers
+        Processes.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.diversity import run_diversity
+
+    rows = run_diversity(quick, workers, lambda done, total: say(f"{done}/{total} designs"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
+def curves(
+    *,
+    quick: bool = False,
+    split: Literal["train", "calibration", "test"] = "calibration",
+    as_json: Json = False,
+) -> int:
+    """Measure coarse curves drawn from polymers against the chains their blueprints come from.
+
+    Parameters
+    ----------
+    quick
+        8 chains in place of 40.
+    split
+        Part of the corpus to measure on.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.curve_quality import run_curves
+
+    rows = run_curves(quick, split, progress=lambda done, total: say(f"{done}/{total} chains"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE
 
 
 @benchmark_app.command
@@ -171,7 +234,7 @@ def operators(
     if as_json:
         print_json(figures.rows)
     else:
-        _print_rows(figures.rows)
+        print_rows(figures.rows)
     return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
 
 
@@ -192,11 +255,12 @@ def speed(*, quick: bool = False, as_json: Json = False) -> int:
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
     return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
 
 
-def _print_rows(rows: Sequence[Any]) -> None:
+def print_rows(rows: Sequence[Any]) -> None:
+    """Print the rows of a benchmark as a table."""
     for row in rows:
         mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
         value = "none" if row.value is None else f"{row.value:.4g}"

@@ -1,4 +1,4 @@
-"""Commands on what designing rests on: train, corpus, serve, doctor."""
+"""Commands on what designing rests on: corpus, serve, doctor."""
 
 from __future__ import annotations
 
@@ -12,77 +12,6 @@ from typing import Any, Literal
 
 from protein_lab.cli.app import Json, app, corpus_app, print_json, say
 from protein_lab.errors import EXIT_DONE, MissingExtraError, ProteinLabError
-
-
-@app.command
-def train(
-    operator: str,
-    *,
-    hours: float | None = None,
-    steps: int = 0,
-    out: Path | None = None,
-    device: str | None = None,
-    recipe: str | None = None,
-    resume: bool = False,
-    shipped: bool = False,
-    seed: int = 0,
-) -> int:
-    """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
-
-    Several processes that torchrun starts train together, one a GPU.
-
-    Parameters
-    ----------
-    operator
-        Name of the operator.
-    hours
-        Time allowed; sets the number of steps unless ``--steps`` does. One hour without both.
-    steps
-        Number of steps of the whole run.
-    out
-        Folder for checkpoint, log and weights; ``runs/OPERATOR`` unless given.
-    device
-        ``cpu``, ``cuda`` or ``auto``.
-    recipe
-        ``cpu``, ``gpu``, or a TOML file with hours, device and options.
-    resume
-        Continue the run in the folder, with the recipe's options if one is given.
-    shipped
-        Start a new run from the weights that come with the package.
-    seed
-        Seed of weights, batches and noise.
-    """
-    from protein_lab.models.weights import OPERATORS, load_operator
-    from protein_lab.training.corpus import Corpus
-    from protein_lab.training.recipes import load_recipe
-    from protein_lab.training.trainer import Trainer, TrainingOptions
-
-    if operator not in OPERATORS:
-        raise ProteinLabError(
-            f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
-        )
-    folder = out or Path("runs") / operator
-    plan = load_recipe(recipe) if recipe else None
-    options = plan.options if plan else None if resume else TrainingOptions(seed=seed)
-    trainer = Trainer(
-        operator, folder, Corpus.open(), options,
-        device=device or (plan.device if plan else "cpu"), resume=resume,
-        initial=load_operator(operator, "numpy").params if shipped else None,
-    )  # fmt: skip
-    if steps:
-        trainer.set_steps(steps)
-    if hours is None and not steps:
-        hours = plan.hours if plan else 1.0
-    trainer.run(hours, report=lambda line: say(_training_line(line)))
-    digest = trainer.export(folder)
-    print(f"Weights: {folder / operator}.safetensors (SHA-256 {digest[:16]}…)")
-    return EXIT_DONE
-
-
-def _training_line(line: Any) -> str:
-    held_out = "" if line.held_out != line.held_out else f"  held-out {line.held_out:.3f}"
-    left = line.seconds / max(line.step, 1) * (line.total_steps - line.step) / 60
-    return f"{line.step}/{line.total_steps}  loss {line.loss:.3f}{held_out}  {left:.0f} min left"
 
 
 @corpus_app.command

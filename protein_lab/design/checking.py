@@ -28,6 +28,10 @@ from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
     from protein_lab.design.request import DesignRequest
+    from protein_lab.design.sequence_options import SequenceOptions
+
+HELIX_TURN: Final = 4
+"""Residues at the beginning of a helix that donate no hydrogen bond, so that proline fits."""
 
 RISE: Final = {"H": 1.5, "E": 3.3}
 """Angstrom a residue along the axis of a helix and of a strand."""
@@ -81,6 +85,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += _reach_faults(elements, pairings, merged)
     else:
         faults += naming_faults(pairings, None)
+    faults += _sequence_faults(request.sequence, shortest, merged)
     return faults
 
 
@@ -232,3 +237,24 @@ def _needed_reach(before: AskedElement, after: AskedElement, orientation: str | 
     if orientation != "parallel":
         return apart
     return hypot(apart, min(RISE[item.kind] * item.length for item in (before, after)))
+
+
+def _sequence_faults(
+    options: SequenceOptions | None, shortest: int, merged: AskedStates
+) -> Iterator[Fault]:
+    """Find what contradicts itself in the options, and prolines that break asked helices."""
+    if options is None:
+        return
+    yield from options.faults("$.sequence", shortest)
+    for number, item in enumerate(options.fixed or ()):
+        if item is None or item.residue != "P" or item.position is None:
+            continue
+        before = merged.states[max(item.position - HELIX_TURN - 1, 0) : item.position]
+        if before == "H" * (HELIX_TURN + 1):
+            yield Fault(
+                path=f"$.sequence.fixed[{number}]",
+                message=f"A proline at residue {item.position} breaks the helix asked there.",
+                remedy=f"Only the first {HELIX_TURN} residues of a helix have room for one: fix "
+                "another residue, or ask for loop there.",
+                severity="warning",
+            )

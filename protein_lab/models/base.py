@@ -60,7 +60,11 @@ class ChainInputs(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What does not change while the flow integrates: made once, used at every step."""
+    """What does not change while the flow integrates: made once, used at every step.
+
+    ``guess`` is the exception: the clean field that the operator predicted one step before, shape
+    (batch, point, atom, 3), for operators that are trained to look at it; None at the first step.
+    """
 
     inputs: ChainInputs
     mask: Array
@@ -68,6 +72,7 @@ class Encoded(NamedTuple):
     node: Array
     pair: Array
     scalars: Array
+    guess: Array | None = None
 
 
 class FieldPrediction(NamedTuple):
@@ -172,6 +177,11 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
             Flow time, 0 noise and 1 data.
         encoded : Encoded
         """
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the operator is trained to look at its prediction of the step before."""
+        return bool(getattr(self.config, "self_conditioning", False))
 
     def _maker(self) -> Callable[[Parameters], Self]:
         """Return a function of parameters that makes an operator like this one."""

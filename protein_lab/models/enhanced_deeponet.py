@@ -59,6 +59,9 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
     curve_reach, field_reach : tuple of float
         Smallest and largest distance that pairs of curve points and of field points resolve,
         angstrom.
+    self_conditioning : bool
+        Whether the operator looks at the clean field that it predicted one step before (Chen et
+        al., ICLR 2023).
     """
 
     channels: int = 128
@@ -71,6 +74,7 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
     spacing: float = 1.0
     curve_reach: tuple[float, float] = (3.0, 24.0)
     field_reach: tuple[float, float] = (3.5, 14.0)
+    self_conditioning: bool = False
 
 
 class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
@@ -128,6 +132,9 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
         make.dense("branch.out", width, config.basis * components, gain=0.1)
         make.normal("branch.mean", (config.basis, components), 0.05)
         make.dense("sigma", width, 1, gain=0.1)
+        if config.self_conditioning:
+            make.dense("node.guess", len(FIELD_OFFSETS) * components, width, gain=0.5)
+            make.dense("pair.guess", NUM_CENTERS + num_bonds, pair, gain=0.5)
         return make.params
 
     def encode_constraints(self, inputs: ChainInputs) -> Encoded:
@@ -197,15 +204,34 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             xp, field, inputs.curve, inputs.frame, encoded.mask, self.in_points(FIELD_OFFSETS)
         )
         node = encoded.node + dense(xp, params, "node.field", near * scale_in[:, None, None])
+        if encoded.guess is not None and self.config.self_conditioning:
+            guessed = neighbors_in_frame(
+                xp, encoded.guess, inputs.curve, inputs.frame, encoded.mask,
+                self.in_points(FIELD_OFFSETS),
+            )  # fmt: skip
+            size = 1.0 / xp.sqrt(
+                self.config.data_scale**2 + inputs.curve_error * inputs.curve_error
+            )
+            node = node + dense(xp, params, "node.guess", guessed * size[:, None, None])
         pair = by_rows(
             xp, encoded.mask.shape[0], encoded.mask.shape[1],
-            lambda rows: self._pairs_of_field(field, encoded, scalars, rows),
+            lambda rows: self._pair_hidden(field, encoded, scalars, rows),
         )  # fmt: skip
         return node, pair, scalars
 
-    def _pairs_of_field(self, field: Array, encoded: Encoded, scalars: Array, rows: slice) -> Array:
+    def _pair_hidden(self, field: Array, encoded: Encoded, scalars: Array, rows: slice) -> Array:
         """Features of pairs of points with the noisy field in them, the first in ``rows``."""
         xp, params = self.backend, self.params
+        pair = encoded.pair[:, rows] + dense(
+            xp, params, "pair.field", self._field_pairs(field, rows)
+        )
+        if encoded.guess is not None and self.config.self_conditioning:
+            pair = pair + dense(xp, params, "pair.guess", self._field_pairs(encoded.guess, rows))
+        return xp.silu(pair + dense(xp, params, "pair.scalars", scalars)[:, None, None, :])
+
+    def _field_pairs(self, field: Array, rows: slice) -> Array:
+        """Distances of pairs of points of a field, the first in ``rows``."""
+        xp = self.backend
         middle = field[:, :, self.config.atoms // 2]
         distance = pair_distance(xp, middle[:, rows], middle)
         features = [_distance_features(xp, distance, self.config.field_reach)]
@@ -215,8 +241,7 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
                 radial_basis(xp, pair_distance(xp, n[:, rows], c), BOND_CENTERS, 0.6),
                 radial_basis(xp, pair_distance(xp, c[:, rows], n), BOND_CENTERS, 0.6),
             ]
-        pair = encoded.pair[:, rows] + dense(xp, params, "pair.field", xp.concat(features))
-        return xp.silu(pair + dense(xp, params, "pair.scalars", scalars)[:, None, None, :])
+        return xp.concat(features)
 
     def _attention_biases(self, pair: Array) -> list[Array]:
         """Geometric part of the attention kernel, one (batch, head, point, point) per block."""

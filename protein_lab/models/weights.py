@@ -47,6 +47,9 @@ def available(folder: Path | None = None) -> list[str]:
 def weights_digest(operator: str, folder: Path) -> str:
     """Identify all weights that a request for an operator can use, by what their cards say.
 
+    A calibration that lies beside the weights decides what uncertainty a design gets, so it has a
+    part in the identity.
+
     Parameters
     ----------
     operator : str
@@ -56,7 +59,8 @@ def weights_digest(operator: str, folder: Path) -> str:
     Returns
     -------
     str
-        SHA-256 over the names and digests of the operator and of the :data:`COMPANIONS` there.
+        SHA-256 over the names and digests of the operator, of the :data:`COMPANIONS` there, and
+        of the calibration.
 
     Raises
     ------
@@ -65,7 +69,15 @@ def weights_digest(operator: str, folder: Path) -> str:
     """
     names = [operator, *(n for n in COMPANIONS if (folder / f"{n}.toml").is_file())]
     lines = [f"{name} {read_card(folder / f'{name}.toml')['sha256']}" for name in names]
+    calibration = calibration_file(operator, folder)
+    if calibration.is_file():
+        lines.append(f"calibration {hashlib.sha256(_read_bytes(calibration)).hexdigest()}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def calibration_file(operator: str, folder: Path) -> Path:
+    """Name the file beside the weights of an operator that calibrates its uncertainty."""
+    return folder / f"{operator}.uncertainty.json"
 
 
 def load_operator(

@@ -7,15 +7,34 @@ The JSON schema in ``assets/schemas/summary.schema.json`` is generated from thes
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from protein_lab.design.calibration import UncertaintyKind
 from protein_lab.store.schema import Design, DesignResult
-from protein_lab.typing import Check, Measurement
+from protein_lab.typing import Check, FloatArray, Measurement
 
 SUMMARY_SCHEMA = "protein_lab/summary@1"
 _FASTA_WIDTH = 60
+
+
+class SequenceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sequence of a design.
+
+    Attributes
+    ----------
+    sequence : str
+        One-letter codes.
+    score : float
+        Mean log p of its residues under the operator, nats.
+    perplexity : float
+        Exponential of minus the score.
+    """
+
+    sequence: str
+    score: float
+    perplexity: float
 
 
 class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +55,13 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     length : int
         Residues.
     sequence : str
-        One-letter codes; ``X`` where unknown.
+        One-letter codes of the best sequence; ``X`` where there is none.
+    sequences : tuple of SequenceSummary
+        All sequences that were drawn, best first.
+    sequence_confidence : tuple of float
+        Probability of each residue of the best sequence; empty where there is none.
+    sequence_failed : str or None
+        Why there is no sequence although some were asked for.
     secondary_structure : str
         What was asked, one of H, E, L or - per residue.
     source : str
@@ -46,7 +71,13 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints, checks : tuple
         Each with value, unit, bound and verdict.
     uncertainty : tuple of float
-        Angstrom per residue, from the spread of the samples; null where unknown.
+        Angstrom per residue; null where unknown.
+    uncertainty_kind : str
+        ``calibrated``: root mean square error expected of a CA atom, given the curve;
+        ``uncalibrated``: spread of the samples.
+    half_width : tuple of float
+        Angstrom per residue: a band that wide holds all residues of 90 % of chains, given the
+        curve; empty where nothing is calibrated.
     """
 
     rank: int
@@ -56,6 +87,9 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     failed: str | None
     length: int
     sequence: str
+    sequences: tuple[SequenceSummary, ...]
+    sequence_confidence: tuple[float, ...]
+    sequence_failed: str | None
     secondary_structure: str
     source: str
     metrics: dict[str, float | None]
@@ -63,6 +97,8 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints: tuple[Measurement, ...]
     checks: tuple[Check, ...]
     uncertainty: tuple[float | None, ...]
+    uncertainty_kind: Literal["calibrated", "uncalibrated"] = "uncalibrated"
+    half_width: tuple[float | None, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +136,7 @@ def design_file(rank: int, design: Design) -> str | None:
 
 def summarize(result: DesignResult) -> Summary:
     """Condense a result; the same result always gives the same summary."""
+    kind = msgspec.convert(result.provenance.get("uncertainty", {}), UncertaintyKind)
     return Summary(
         schema=SUMMARY_SCHEMA,
         request_id=result.request_id,
@@ -108,7 +145,7 @@ def summarize(result: DesignResult) -> Summary:
         num_accepted=result.num_accepted,
         outcome=result.outcome,
         designs=tuple(
-            _summarize(rank, design) for rank, design in enumerate(result.designs, start=1)
+            _summarize(rank, design, kind) for rank, design in enumerate(result.designs, start=1)
         ),
     )
 
@@ -125,26 +162,44 @@ def summary_schema() -> dict[str, Any]:
         # Docstrings go on about attributes; the schema says those in its own words.
         types[name] = described | {"description": described["description"].split("\n")[0]}
     title = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SUMMARY_SCHEMA}
-    return title | root | {"$defs": types}
+    # through JSON, so that defaults are what a reader of the file sees
+    return msgspec.json.decode(msgspec.json.encode(title | root | {"$defs": types}))
 
 
 def fasta(result: DesignResult) -> str:
-    """Write sequences with their metrics in the header; X where no residue type is known."""
+    """Write all sequences, those of a design one after the other, best first.
+
+    An entry ``003_2`` is the second best sequence of the design of rank 3. A design without
+    sequences has one entry, ``003``, of as many X as it has residues.
+    """
+    temperature = result.request.sequence.temperature
     entries = []
     for rank, design in enumerate(result.designs, start=1):
         if design.failed is not None:
             continue
-        figures = {"length": design.length, "accepted": str(design.accepted).lower()}
-        metrics = {name: f"{value:.4g}" for name, value in sorted(design.metrics.items())}
-        header = " ".join(f"{name}={value}" for name, value in (figures | metrics).items())
-        sequence = _sequence(design)
-        starts = range(0, len(sequence), _FASTA_WIDTH)
-        lines = [sequence[start : start + _FASTA_WIDTH] for start in starts]
-        entries.append("\n".join([f">{rank:03d} {header}", *lines]) + "\n")
+        shared = f"design={rank:03d}"
+        ending = f"accepted={str(design.accepted).lower()} length={design.length}"
+        for number, made in enumerate(design.sequences, start=1):
+            figures = (
+                f"sequence={number} score={made.score:.4f} perplexity={made.perplexity:.3f} "
+                f"temperature={temperature:g}"
+            )
+            header = f"{rank:03d}_{number} {shared} {figures} {ending}"
+            entries.append(fasta_entry(header, made.sequence))
+        if not design.sequences:
+            entries.append(fasta_entry(f"{rank:03d} {shared} {ending}", _sequence(design)))
     return "".join(entries)
 
 
-def _summarize(rank: int, design: Design) -> DesignSummary:
+def fasta_entry(header: str, sequence: str) -> str:
+    """Write one entry, 60 letters a line."""
+    starts = range(0, len(sequence), _FASTA_WIDTH)
+    lines = [sequence[start : start + _FASTA_WIDTH] for start in starts]
+    return "\n".join([f">{header}", *lines]) + "\n"
+
+
+def _summarize(rank: int, design: Design, kind: UncertaintyKind) -> DesignSummary:
+    factor = kind.band_factor(design.length)
     return DesignSummary(
         rank=rank,
         index=design.index,
@@ -153,17 +208,28 @@ def _summarize(rank: int, design: Design) -> DesignSummary:
         failed=design.failed,
         length=design.length,
         sequence=_sequence(design),
+        sequences=tuple(
+            SequenceSummary(
+                sequence=item.sequence, score=item.score, perplexity=round(item.perplexity, 4)
+            )
+            for item in design.sequences
+        ),
+        sequence_confidence=design.sequences[0].probability if design.sequences else (),
+        sequence_failed=design.sequence_failed,
         secondary_structure=design.blueprint.secondary_structure,
         source=design.source,
         metrics=_finite(design.metrics),
         field_metrics=_finite(design.field_metrics),
         constraints=design.measurements,
         checks=design.checks,
-        uncertainty=tuple(
-            round(value, 4) if math.isfinite(value) else None
-            for value in design.uncertainty.tolist()
-        ),
+        uncertainty=_rounded(design.uncertainty),
+        uncertainty_kind=kind.of_length(design.length),
+        half_width=() if factor is None else _rounded(factor * design.uncertainty),
     )
+
+
+def _rounded(values: FloatArray) -> tuple[float | None, ...]:
+    return tuple(round(value, 4) if math.isfinite(value) else None for value in values.tolist())
 
 
 def _sequence(design: Design) -> str:

@@ -19,7 +19,7 @@ def _conditions(chain: CorpusChain) -> Conditions:
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_trained_flow_agrees_with_numpy(name: str, real_chains: list[CorpusChain]) -> None:
-    """Twenty-five steps from shared noise end within 1e-3 angstrom of each other."""
+    """All steps from shared noise end within 1e-3 angstrom of each other."""
     chain = min(real_chains, key=lambda c: len(c.sequence))
     noise = draw_noise(np.random.default_rng(1), 2, len(chain.sequence))
     reference = sample(load_operator(backend="numpy"), _conditions(chain), noise)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from protein_lab.design.calibration import UncertaintyKind
 from protein_lab.errors import StoreError
 from protein_lab.protein import Protein
 from protein_lab.settings import ASSETS
@@ -23,7 +24,7 @@ from protein_lab.store.manifest import PROVENANCE
 from protein_lab.store.objects import load_result, verify_result
 from protein_lab.store.output import FASTA, REPORT, SUMMARY, OutputFolder, attach
 from protein_lab.store.schema import DesignResult, encode_design
-from protein_lab.store.summary import summary_schema
+from protein_lab.store.summary import summarize, summary_schema
 from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
 
 NAMES = {"designs", FASTA, SUMMARY, PROVENANCE, "result.zarr"}
@@ -49,7 +50,11 @@ def publish(path: Path, result: DesignResult) -> Path:
 
 def test_a_finished_folder_holds_the_contract(tmp_path: Path) -> None:
     """All promised files are there and nothing else; a failed design has no structure file."""
-    designs = [ideal_helix_design(1, 24), ideal_helix_design(0, 16), failed_design(2, "no fold")]
+    designs = [
+        ideal_helix_design(1, 24),
+        ideal_helix_design(0, 16, num_sequences=0),
+        failed_design(2, "no fold"),
+    ]
     result = example_result(designs)
     folder = publish(tmp_path / "out", result)
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -57,11 +62,24 @@ def test_a_finished_folder_holds_the_contract(tmp_path: Path) -> None:
     protein = Protein.from_file(folder / "designs" / "001.cif")
     np.testing.assert_allclose(protein.backbone, designs[0].backbone, atol=6e-4)
     np.testing.assert_allclose(protein.b_factor, designs[0].uncertainty, atol=6e-3)
-    headers = [line for line in (folder / FASTA).read_text().splitlines() if line[0] == ">"]
-    assert [header.split()[0] for header in headers] == [">001", ">002"]
-    assert "length=24" in headers[0]
-    assert "radius_of_gyration=11" in headers[0]
-    assert "X" * 24 in (folder / FASTA).read_text()
+    assert protein.sequence == designs[0].sequence == "AELKGAELKGAELKGAELKGAELK"
+    assert Protein.from_file(folder / "designs" / "002.cif").sequence == "X" * 16
+
+
+def test_every_sequence_has_an_entry_with_its_figures(tmp_path: Path) -> None:
+    """Best first within each design; a design without sequences is there with X."""
+    designs = [ideal_helix_design(1, 64), ideal_helix_design(0, 16, False, num_sequences=0)]
+    text = (publish(tmp_path / "out", example_result(designs)) / FASTA).read_text()
+    lines = text.splitlines()
+    headers = [line for line in lines if line[0] == ">"]
+    assert [header.split()[0] for header in headers] == [">001_1", ">001_2", ">002"]
+    assert headers[1] == (
+        ">001_2 design=001 sequence=2 score=-1.2500 perplexity=3.490 temperature=0.5 "
+        "accepted=true length=64"
+    )
+    assert headers[2] == ">002 design=002 accepted=false length=16"
+    assert lines[1] + lines[2] == designs[0].sequences[0].sequence
+    assert (len(lines[1]), lines[-1]) == (60, "X" * 16)
 
 
 def test_summary_follows_its_published_schema(tmp_path: Path) -> None:
@@ -76,10 +94,33 @@ def test_summary_follows_its_published_schema(tmp_path: Path) -> None:
     assert first["metrics"]["undefined"] is None
     assert [item["verdict"] for item in first["checks"]] == ["pass", "not_run"]
     assert len(first["uncertainty"]) == first["length"] == 24
+    assert first["sequence"] == first["sequences"][0]["sequence"]
+    assert [item["score"] for item in first["sequences"]] == [-1.0, -1.25]
+    assert first["sequences"][0]["perplexity"] == 2.7183
+    assert len(first["sequence_confidence"]) == 24
+    assert first["sequence_failed"] is None
     assert [design["accepted"] for design in summary["designs"]] == [True, False]
     for broken in ({**summary, "extra": 1}, {key: summary[key] for key in ("schema", "designs")}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(broken, published)
+
+
+def test_summary_tells_the_band_of_calibrated_designs(tmp_path: Path) -> None:
+    """Half-widths are there exactly where the provenance says what they were measured on."""
+    plain = json.loads((publish(tmp_path / "plain", example_result()) / SUMMARY).read_bytes())
+    assert {item["uncertainty_kind"] for item in plain["designs"]} == {"uncalibrated"}
+    assert [item["half_width"] for item in plain["designs"]] == [[], []]
+
+    kind = UncertaintyKind(kind="calibrated", lengths=(20, 40), band={"0.5": 1.0, "0.9": 2.5})
+    made = example_result()
+    made.provenance["uncertainty"] = msgspec.to_builtins(kind)
+    folder = publish(tmp_path / "calibrated", made)
+    told = json.loads((folder / SUMMARY).read_bytes())["designs"]
+    assert [item["uncertainty_kind"] for item in told] == ["calibrated", "uncalibrated"]
+    np.testing.assert_allclose(told[0]["half_width"], 2.5 * made.designs[0].uncertainty, atol=1e-4)
+    assert told[1]["half_width"] == []
+    again = summarize(load_result(folder)).designs[0]
+    assert list(again.half_width) == told[0]["half_width"]
 
 
 def test_the_result_inside_is_the_result(tmp_path: Path) -> None:

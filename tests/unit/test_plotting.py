@@ -84,6 +84,9 @@ def test_uncertainty_draws_the_values(protein: Protein) -> None:
     np.testing.assert_allclose(axes.lines[0].get_ydata(), values)
     assert list(axes.lines[0].get_xdata()[:2]) == [1, 2]
     assert axes.get_ylim()[1] > 2.0
+    wide = plotting.uncertainty(values, half_width=3.0 * values).axes[0]
+    np.testing.assert_allclose(wide.lines[1].get_ydata(), 3.0 * values)
+    assert wide.get_ylim()[1] > 5.7
 
 
 def test_ribbon_is_not_a_mirror_image(protein: Protein) -> None:
