@@ -22,8 +22,9 @@ from protein_lab.experiments.quality_paired import paired_rows
 from protein_lab.experiments.quality_parts import PARTS, Job, Part, measure_job
 from protein_lab.experiments.rows import Row, machine_row
 from protein_lab.metrics import NATIVE_CLASHES_PER_1000
-from protein_lab.models.weights import available
+from protein_lab.models.weights import available, read_card
 from protein_lab.runtime import Runtime
+from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 
 SEED: Final = 20
@@ -171,6 +172,7 @@ def run_quality(
     groups = _by_group(jobs, found)
     rows = [row for prefix, group in groups.items() for row in group_rows(prefix, group)]
     rows += [_not_run(part) for part in chosen if part not in runnable]
+    rows += [_training_row(name) for name in dict.fromkeys(job.operator for job in jobs)]
     return [*rows, *paired_rows(groups), machine_row()]
 
 
@@ -188,6 +190,16 @@ def _by_group(
 def _not_run(part: Part) -> Row:
     note = f"Not run: there are no weights of {part.operator}."
     return Row(f"{part.name}: not run", None, None, None, "", None, True, note)
+
+
+def _training_row(operator: str) -> Row:
+    """Say how long an operator was trained: unequal training makes differences say less."""
+    card = read_card(Settings.from_environment().weights / f"{operator}.toml")
+    steps, loss = card.get("training", {}).get("steps"), card.get("held_out", {}).get("loss")
+    known = None if steps is None else float(steps)
+    note = f"Held-out loss of the flow: {loss}." if loss is not None else "Its card has no loss."
+    name = f"{operator}: training steps"
+    return Row(name, known, known, known, "count", None, True, note)
 
 
 def held_out_cases(

@@ -21,7 +21,9 @@ from protein_lab.experiments.quality_plots import quality_pictures
 from protein_lab.experiments.rows import Row
 from protein_lab.experiments.rows_page import rows_page
 from protein_lab.metrics import NATIVE_CLASHES_PER_1000
+from protein_lab.models.weights import read_card
 from protein_lab.protein import Protein
+from protein_lab.settings import Settings
 from protein_lab.store.schema import Design
 from protein_lab.training.corpus import Corpus
 from protein_lab.validation import validate
@@ -160,6 +162,8 @@ def test_what_was_not_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["fno: not run"].value is None
     assert "weights" in found["fno: not run"].note
     assert "numpy" in found["machine: cores"].note
+    card = read_card(Settings.from_environment().weights / "enhanced_deeponet.toml")
+    assert found["enhanced_deeponet: training steps"].value == card["training"]["steps"]
 
 
 def test_unknown_parts_are_refused() -> None:
