@@ -47,3 +47,6 @@ RADIUS_OF_GYRATION_EXPONENT: Final = 0.38
 
 MAX_LENGTH: Final = 2000
 MIN_LENGTH: Final = 10
+
+SAMPLING_STEPS = 8
+"""Evaluations that bring a field within 0.1 angstrom of the exact solution of the flow."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from protein_lab.backends import Array, Backend
+from protein_lab.collation import collate
 from protein_lab.constants import RADIUS_OF_GYRATION_EXPONENT, RADIUS_OF_GYRATION_FACTOR
 from protein_lab.constraints.fields import Conditions
 from protein_lab.errors import GeometryError, ProteinLabError
-from protein_lab.flow import collate
 from protein_lab.geometry import parallel_transport_frames
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.operators.prior import ornstein_uhlenbeck

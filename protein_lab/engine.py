@@ -6,21 +6,18 @@ so that neither the number of workers nor the order of work changes a bit of it.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
-import msgspec
 import numpy as np
 
-from protein_lab import __version__
+from protein_lab.design.adherence import follow_curve, trust_in_curve
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.curves import fold_curve
+from protein_lab.design.curves import fold_curves
 from protein_lab.design.fold_library import Hit
-from protein_lab.design.request import RESULTS_VERSION, DesignRequest
+from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import (
     Question,
     bend_fold,
@@ -29,15 +26,16 @@ from protein_lab.design.sampling import (
     sample_fields,
 )
 from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
-from protein_lab.errors import InvalidRequestError, ProteinLabError
+from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
 from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
+from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Fault, FloatArray
-from protein_lab.validation import novelty_not_run, validate
+from protein_lab.validation import measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
@@ -100,24 +98,30 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
+    faults += runtime.sequence_warnings(request)
     identity = runtime.request_id(request)
     _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
-    if request.prior == "polymer" or request.novelty > 0.0:
+    if _from_polymer(request) or request.novelty > 0.0:
         _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
-    if request.prior == "polymer":
+    if _from_polymer(request):
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
-    sources = tuple(_source(hit, runtime.corpus) for hit in hits)
+    sources = tuple(dict.fromkeys(_source(hit, runtime.corpus) for hit in hits))
     return Plan(request, identity, question.blueprint, sources, tuple(faults))
 
 
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
+
+
+def _from_polymer(request: DesignRequest) -> bool:
+    """Tell whether nothing of a real fold is used; of one that is dissolved nothing is left."""
+    return request.prior == "polymer" or request.novelty >= 1.0
 
 
 def _source(hit: Hit, corpus: Corpus) -> str:
@@ -169,10 +173,11 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = runtime.hits(blueprint) if request.prior == "library" else (POLYMER,)
+            hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
-            order = hits[first:] + hits[:first]
-            made = _attempt(request, runtime, question, order, rng, clock)
+            # likely folds come several times; another try takes another one
+            order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
+            made = _attempt(request, runtime, question, order, rng, clock, (index, 0))
             for following in range(1, MAX_ATTEMPTS):
                 if made.candidate.is_sound:
                     break
@@ -180,8 +185,13 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                 again = order[cut:] + order[:cut]
                 made = max(
                     made,
-                    _attempt(request, runtime, question, again, rng, clock),
+                    _attempt(request, runtime, question, again, rng, clock, (index, following)),
                     key=lambda item: item.candidate.rank,
+                )
+            if made.candidate.is_knotted:
+                raise GeometryError(
+                    f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
+                    "Ask for more designs, or for another seed.",
                 )
             source = _source(made.hit, runtime.corpus)
             return _measure(request, index, runtime, question, made, clock)
@@ -214,9 +224,10 @@ def _attempt(
     hits: Sequence[Hit],
     rng: np.random.Generator,
     clock: _Clock,
+    turn: tuple[int, int],
 ) -> _Attempt:
     """Find a coarse curve, sample fields around it and refine them."""
-    hit, complete, curve = _coarse_curve(request, runtime, question.blueprint, hits, rng)
+    hit, complete, curve = _coarse_curve(request, runtime, question, hits, rng, turn)
     clock.lap("fold")
     drawn = sample_fields(request, runtime.operator, complete, curve, rng)
     clock.lap("sample")
@@ -225,7 +236,10 @@ def _attempt(
         checks = validate(Protein.from_backbone(backbone), request.preset)
         return all(check.verdict != "fail" for check in checks)
 
-    best = refine_best(drawn, question.blueprint, complete, is_sound)
+    # the uncertainty is that of what was drawn; only the refinement starts from moved fields
+    trust = trust_in_curve(hit.score) if request.novelty == 0.0 else 0.0
+    held = replace(drawn, field=follow_curve(drawn.field, curve, trust))
+    best = refine_best(held, question.blueprint, complete, is_sound)
     clock.lap("refine")
     return _Attempt(hit, curve, drawn, best)
 
@@ -233,19 +247,23 @@ def _attempt(
 def _coarse_curve(
     request: DesignRequest,
     runtime: Runtime,
-    blueprint: Blueprint,
+    question: Question,
     hits: Sequence[Hit],
     rng: np.random.Generator,
+    turn: tuple[int, int],
 ) -> tuple[Hit, Blueprint, FloatArray]:
     """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
-    if request.prior == "polymer":
-        return POLYMER, blueprint, fold_curve(runtime.curves, blueprint, rng)
+    blueprint = question.blueprint
+    if _from_polymer(request) and question.is_fixed:
+        return POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)
+    if _from_polymer(request):
+        return POLYMER, blueprint, fold_curves(runtime.curves, blueprint, rng)[0]
     hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
     complete = complete_pairs(blueprint, hit, runtime.corpus)
     if request.novelty > 0.0:
         # what is dissolved need not keep the pairs that nobody asked for
         wanted = complete if request.novelty < _KEEPS_PAIRS else blueprint
-        curve = fold_curve(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
+        (curve,) = fold_curves(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
         return hit, wanted, curve
     return hit, complete, curve
 
@@ -263,14 +281,19 @@ def _measure(
     spread = runtime.calibrator.uncertainty(
         made.drawn, request.steps, best.backbone[:, 1], states, made.curve
     )
-    protein = Protein.from_backbone(best.backbone, b_factor=spread, name=f"design_{index}")
-    checks = (*validate(protein, request.preset), novelty_not_run())
+    draw = runtime.draw_sequences(request, index, best.backbone)
+    clock.lap("sequence")
+    protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
+    novelty = measure_novelty(protein, runtime.relatives)
+    checks = (*validate(protein, request.preset), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
-    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())}
+    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
         metrics["tm_to_source"] = found.tm_a
+    if novelty.value is not None:
+        metrics["tm_to_nearest"] = novelty.value
     clock.lap("measure")
     return Design(
         index=index,
@@ -278,6 +301,8 @@ def _measure(
         uncertainty=spread,
         blueprint=question.blueprint,
         source=_source(made.hit, runtime.corpus),
+        sequences=draw.drawn,
+        sequence_failed=draw.failed,
         measurements=measurements,
         checks=checks,
         metrics=metrics,
@@ -315,42 +340,8 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
         request_id=runtime.request_id(request),
         designs=tuple(ranked),
         outcome=outcome(losses, request.num_designs),
-        provenance=_provenance(request, runtime, designs),
+        provenance=provenance(request, runtime, designs),
     )
-
-
-def _provenance(
-    request: DesignRequest, runtime: Runtime, designs: Sequence[Design]
-) -> dict[str, Any]:
-    backend = runtime.operator.backend
-    names = ["numpy", "scipy", "biotite", "tmtools"]
-    names += [backend.name] if backend.name != "numpy" else []
-    stages = sorted({stage for item in designs for stage in item.timings})
-    return {
-        "versions": {"protein_lab": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in names},
-        "platform": f"{platform.system()} {platform.machine()}",
-        "results_version": RESULTS_VERSION,
-        "operator": runtime.operator.name,
-        "weights_digest": runtime.digest,
-        "corpus_digest": runtime.corpus.digest,
-        "backend": backend.name,
-        "device": backend.device,
-        "seed": request.seed,
-        "uncertainty": msgspec.to_builtins(
-            runtime.calibrator.kind(request.samples_per_design, request.steps)
-        ),
-        "timings": {
-            stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
-        },
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def design(

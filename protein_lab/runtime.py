@@ -9,18 +9,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.calibration import Calibrator
+from protein_lab.design.curves import POOL, SHARED_BY, fold_curves
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.sequence_options import SequenceDraw
+from protein_lab.design.sequences import draw_sequences, sequence_stream
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.models.curve_deeponet import CurveDeepONet
-from protein_lab.models.weights import load_operator, weights_digest
+from protein_lab.models.sequence import SequenceOperator
+from protein_lab.models.weights import (
+    load_operator,
+    load_sequence_operator,
+    read_card,
+    weights_digest,
+)
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import FoldSearch
+from protein_lab.typing import Fault, FloatArray
 
 NUM_HITS: Final = 8
-"""Folds that the designs of one blueprint are spread over; design ``i`` takes fold ``i mod 8``."""
+"""Hits of one blueprint, likely folds repeated; design ``i`` takes hit ``i mod 8``."""
 
 
 @dataclass(eq=False)
@@ -47,6 +60,9 @@ class Runtime:
     weights: Path
     digest: str
     _hits: dict[Blueprint, tuple[Hit, ...]] = field(default_factory=dict, repr=False)
+    _folded: dict[tuple[Blueprint, int, int], tuple[FloatArray, ...]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def open(
@@ -100,6 +116,56 @@ class Runtime:
         return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
 
     @cached_property
+    def sequences(self) -> SequenceOperator:
+        """The operator that draws sequences, loaded when it is first needed.
+
+        Raises
+        ------
+        WeightsError
+            When its weights are missing or damaged.
+        """
+        return load_sequence_operator(self.operator.backend.name, folder=self.weights)
+
+    @property
+    def sequence_digest(self) -> str | None:
+        """SHA-256 of the sequence operator's weights, None where there are none."""
+        card = self.weights / f"{SequenceOperator.name}.toml"
+        return str(read_card(card)["sha256"]) if card.is_file() else None
+
+    def sequence_warnings(self, request: DesignRequest) -> list[Fault]:
+        """Tell before computing that sequences were asked for but there are no weights for them.
+
+        Raises
+        ------
+        WeightsError
+            When there are weights, but damaged ones.
+        """
+        if not request.sequence.num_sequences:
+            return []
+        if self.sequence_digest is not None:
+            _ = self.sequences
+            return []
+        message = f"There are no weights for sequences in {self.weights}; backbones come without."
+        remedy = "Put sequence.safetensors and sequence.toml there, or set num_sequences to 0."
+        return [Fault(path="$.sequence", message=message, remedy=remedy, severity="warning")]
+
+    def draw_sequences(
+        self, request: DesignRequest, index: int, backbone: FloatArray
+    ) -> SequenceDraw:
+        """Draw the sequences of one design from a stream that no coordinate depends on.
+
+        Parameters
+        ----------
+        request : DesignRequest
+        index : int
+            Number of the design; with the seed it fixes the stream.
+        backbone : ndarray, shape=(residue, 4, 3)
+            N, CA, C, O, angstrom.
+        """
+        stream = sequence_stream(request.seed, index)
+        return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream)
+
+    @cached_property
     def calibrator(self) -> Calibrator:
         """What makes uncertainties calibrated, read when it is first needed.
 
@@ -109,6 +175,46 @@ class Runtime:
             When the calibration is damaged.
         """
         return Calibrator.load(self.operator.name, self.operator.digest, self.weights)
+
+    @cached_property
+    def relatives(self) -> FoldSearch:
+        """All chains of the corpus, ready to be searched for the nearest of a design."""
+        return FoldSearch(self.corpus)
+
+    def shared_curve(self, blueprint: Blueprint, seed: int, index: int, attempt: int) -> FloatArray:
+        """Take the curve of one design from those that it shares with others of its blueprint.
+
+        Eight designs draw as many curves as each would for itself, but together, so that they
+        know of each other and differ. Which curve a design gets depends on seed and index alone.
+
+        Parameters
+        ----------
+        blueprint : Blueprint
+            What every design of the request gets.
+        seed : int
+            Of the request.
+        index : int
+            Number of the design.
+        attempt : int
+            0, then 1, 2 ... where no sound backbone came of the curves before.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 3)
+            Axis curve, angstrom.
+        """
+        group, place = divmod(index, SHARED_BY)
+        key = (blueprint, seed, group)
+        if key not in self._folded:
+            if len(self._folded) >= 32:
+                self._folded.clear()
+            # three numbers, so that no design has the same stream
+            rng = np.random.default_rng(np.random.SeedSequence([seed, group, POOL]))
+            self._folded[key] = tuple(
+                fold_curves(self.curves, blueprint, rng, POOL // 2, num_curves=POOL)
+            )
+        curves = self._folded[key]
+        return curves[(place + attempt * SHARED_BY) % len(curves)]
 
     def request_id(self, request: DesignRequest) -> str:
         """Identify the answer that a request gets here."""

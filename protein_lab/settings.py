@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         SQLite file of the service's jobs.
     service_token : str
         Bearer token that the service asks for; the service refuses to start without one.
+    proteinmpnn : str
+        Command that starts the user's own ``protein_mpnn_run.py``, for the sequences command.
     """
 
     corpus: Path = ASSETS / "corpus" / "corpus.zarr"
@@ -41,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str = "protein_lab_results"
     database: str = "protein_lab_jobs.sqlite"
     service_token: str = ""
+    proteinmpnn: str = ""
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -63,6 +63,7 @@ def structure_record(
     protein: Protein,
     states: str | None = None,
     uncertainty: Sequence[float] | FloatArray | None = None,
+    confidence: Sequence[float] | FloatArray | None = None,
 ) -> dict[str, Any]:
     """Collect what the view needs to know about one protein, as JSON values.
 
@@ -74,24 +75,32 @@ def structure_record(
         ``H``, ``E`` or ``L`` for each residue; measured with DSSP when not given.
     uncertainty : sequence of float, optional
         Angstrom for each residue; left out when not finite everywhere.
+    confidence : sequence of float, optional
+        Probability of the amino acid of each residue; left out when not finite everywhere.
 
     Returns
     -------
     dict
-        ``name``, ``pdb``, ``states`` and ``uncertainty``.
+        ``name``, ``pdb``, ``states``, ``uncertainty`` and ``confidence``.
     """
-    import numpy as np
-
     from protein_lab.metrics import dssp
 
-    spread = np.empty(0) if uncertainty is None else np.asarray(uncertainty, dtype=np.float64)
-    known = len(spread) == protein.num_residues and bool(np.isfinite(spread).all())
     return {
         "name": protein.name,
         "pdb": protein.to_pdb(),
         "states": dssp(protein.backbone, protein.chain_index) if states is None else states,
-        "uncertainty": [round(float(value), 3) for value in spread] if known else [],
+        "uncertainty": _one_a_residue(uncertainty, protein.num_residues),
+        "confidence": _one_a_residue(confidence, protein.num_residues),
     }
+
+
+def _one_a_residue(given: Sequence[float] | FloatArray | None, length: int) -> list[float]:
+    """Round numbers of all residues; none where one of them is not known."""
+    import numpy as np
+
+    values = np.empty(0) if given is None else np.asarray(given, dtype=np.float64)
+    known = len(values) == length and bool(np.isfinite(values).all())
+    return [round(float(value), 3) for value in values] if known else []
 
 
 def view_page(protein: Protein, states: str | None = None, color: str = "structure") -> str:

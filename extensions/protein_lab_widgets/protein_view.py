@@ -30,7 +30,9 @@ class ProteinView(anywidget.AnyWidget):
         What to show.
     uncertainty : sequence, optional
         Angstrom for each residue, one array a protein.
-    color : {"structure", "uncertainty", "position"}
+    confidence : sequence, optional
+        Probability of the amino acid of each residue, one array a protein.
+    color : {"structure", "uncertainty", "confidence", "position"}
         What the colors say.
     height : int
         Pixels.
@@ -47,13 +49,15 @@ class ProteinView(anywidget.AnyWidget):
     Raises
     ------
     ProteinLabError
-        When the numbers of proteins and of uncertainties differ.
+        When the numbers of proteins and of uncertainties or confidences differ.
     """
 
     _esm = BUNDLE
     structures = traitlets.List(traitlets.Dict()).tag(sync=True)
     selected = traitlets.Int(0, min=0).tag(sync=True)
-    color = traitlets.Enum(["structure", "uncertainty", "position"], "structure").tag(sync=True)
+    color = traitlets.Enum(["structure", "uncertainty", "confidence", "position"], "structure").tag(
+        sync=True
+    )
     spin = traitlets.Bool(False).tag(sync=True)
     height = traitlets.Int(420, min=120).tag(sync=True)
 
@@ -61,15 +65,17 @@ class ProteinView(anywidget.AnyWidget):
         self,
         proteins: Protein | Sequence[Protein] = (),
         uncertainty: Sequence[FloatArray | Sequence[float]] | None = None,
+        confidence: Sequence[FloatArray | Sequence[float]] | None = None,
         **traits: Any,
     ) -> None:
         super().__init__(**traits)
-        self.show(proteins, uncertainty)
+        self.show(proteins, uncertainty, confidence)
 
     def show(
         self,
         proteins: Protein | Sequence[Protein],
         uncertainty: Sequence[FloatArray | Sequence[float]] | None = None,
+        confidence: Sequence[FloatArray | Sequence[float]] | None = None,
     ) -> None:
         """Replace the proteins; the first one is shown.
 
@@ -79,22 +85,20 @@ class ProteinView(anywidget.AnyWidget):
             What to show.
         uncertainty : sequence, optional
             Angstrom for each residue, one array a protein.
+        confidence : sequence, optional
+            Probability of the amino acid of each residue, one array a protein.
 
         Raises
         ------
         ProteinLabError
-            When the numbers of proteins and of uncertainties differ.
+            When the numbers of proteins and of uncertainties or confidences differ.
         """
         chosen = [proteins] if isinstance(proteins, Protein) else list(proteins)
-        spreads = [None] * len(chosen) if uncertainty is None else list(uncertainty)
-        if len(spreads) != len(chosen):
-            raise ProteinLabError(
-                f"Expected one uncertainty for each of {len(chosen)} proteins; got {len(spreads)}.",
-                "Give a list with one array a protein.",
-            )
+        spreads = _one_a_protein("uncertainty", uncertainty, len(chosen))
+        sure = _one_a_protein("confidence", confidence, len(chosen))
         records = [
-            structure_record(protein, uncertainty=spread)
-            for protein, spread in zip(chosen, spreads, strict=True)
+            structure_record(protein, uncertainty=spread, confidence=probability)
+            for protein, spread, probability in zip(chosen, spreads, sure, strict=True)
         ]
         with self.hold_sync():
             self.selected = 0
@@ -108,3 +112,14 @@ class ProteinView(anywidget.AnyWidget):
                 f"Expected a protein from 0 to {len(self.structures) - 1}; got {number}."
             )
         return number
+
+
+def _one_a_protein(name: str, given: Sequence[Any] | None, count: int) -> list[Any]:
+    """List what is given for each protein, or None for each."""
+    values = [None] * count if given is None else list(given)
+    if len(values) != count:
+        raise ProteinLabError(
+            f"Expected one {name} for each of {count} proteins; got {len(values)}.",
+            "Give a list with one array a protein.",
+        )
+    return values

@@ -45,6 +45,8 @@ class Backend(Protocol):
 
     name: str
     device: str
+    fixed_shapes: bool
+    """Whether every new shape of arrays costs a compilation."""
 
     def asarray(self, value: Any, dtype: str = "float32") -> Array:
         """Bring ``value`` to the backend's device."""
@@ -167,11 +169,14 @@ class Backend(Protocol):
         ...
 
     def value_and_grad(
-        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+        self,
+        function: Callable[..., tuple[Array, dict[str, Array]]],
+        compiled: bool | None = None,
     ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
         """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument.
 
-        The returned function gives ``(loss, aux, gradients)``.
+        The returned function gives ``(loss, aux, gradients)``. Whether it is compiled is the
+        backend's choice where ``compiled`` is None.
         """
         ...
 
@@ -185,6 +190,10 @@ class Backend(Protocol):
 
     def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
         """Make an AdamW optimizer that changes ``parameters`` in place."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException, /) -> bool:
+        """Whether an error says that the device's memory did not suffice."""
         ...
 
     def set_num_threads(self, count: int) -> None:

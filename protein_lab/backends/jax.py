@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,14 @@ class JaxBackend:
     """:class:`~protein_lab.backends.base.Backend` on JAX; it runs and differentiates."""
 
     name = "jax"
+    fixed_shapes = True
 
     def __init__(self, device: str = "cpu") -> None:
-        self.device = device
         platform, _, index = device.partition(":")
         try:
-            self._device = jax.devices(platform)[int(index or 0)]
+            devices = jax.devices(None if platform == "auto" else platform)
+            self._device = devices[int(index or 0)]
+            self.device = self._device.platform if platform == "auto" else device
         except (RuntimeError, IndexError, ValueError) as error:
             raise BackendError(
                 f"JAX has no device {device!r} ({error}).", "Use --device cpu."
@@ -119,10 +121,14 @@ class JaxBackend:
         return centered / jnp.sqrt(variance + 1e-5) * scale + shift
 
     def value_and_grad(
-        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+        self,
+        function: Callable[..., tuple[Array, dict[str, Array]]],
+        compiled: bool | None = None,
     ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
         """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument."""
         differentiated = jax.value_and_grad(function, has_aux=True)
+        if compiled:
+            differentiated = jax.jit(differentiated)
 
         def flat(*args: Any) -> tuple[Array, dict[str, Array], dict[str, Array]]:
             (loss, auxiliary), gradients = differentiated(*args)
@@ -131,7 +137,7 @@ class JaxBackend:
         return flat
 
     def mixed_precision(self) -> AbstractContextManager[Any]:
-        """Change nothing: JAX runs what was trained elsewhere, in full precision."""
+        """Change nothing: JAX computes in full precision."""
         return nullcontext()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,19 +145,82 @@ class JaxBackend:
         return jax.jit(function)
 
     def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
-        """Refuse: the trainer runs on torch; JAX runs what it trained."""
-        raise BackendError(
-            "Training runs on the torch backend, but the backend is jax.",
-            'Install torch: pip install "protein-lab[torch]" and use --backend torch.',
-        )
+        """Make an AdamW optimizer that puts new arrays into ``parameters``."""
+        return JaxAdamW(cast("dict[str, Array]", parameters), weight_decay)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether memory of the device did not suffice."""
+        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
     def set_num_threads(self, count: int) -> None:
         """Do nothing: XLA fixes its threads when the process starts."""
 
     def join_processes(self) -> tuple[int, int]:
-        """Stand alone: training, which can be distributed, runs on torch."""
+        """Stand alone: training on several devices runs on torch."""
         return 0, 1
 
     def mean_over_processes(self, arrays: Parameters) -> dict[str, Array]:
         """Return the arrays as they are."""
         return dict(arrays)
+
+
+_BETAS = (0.9, 0.98)
+_EPSILON = 1e-8
+
+
+@jax.jit
+def _adamw(
+    values: dict[str, Array], gradients: dict[str, Array], means: dict[str, Array],
+    squares: dict[str, Array], step: Array, rate: Array, decay: Array,
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:  # fmt: skip
+    """Make one step of AdamW (Loshchilov & Hutter, ICLR 2019) in the order of torch's."""
+    first, second = _BETAS
+    means = {n: m + (gradients[n] - m) * (1.0 - first) for n, m in means.items()}
+    squares = {n: s * second + gradients[n] ** 2 * (1.0 - second) for n, s in squares.items()}
+    found = {}
+    for name, value in values.items():
+        kept = value * (1.0 - rate * decay) if value.ndim > 1 else value
+        scale = jnp.sqrt(squares[name]) / jnp.sqrt(1.0 - second**step) + _EPSILON
+        found[name] = kept - rate / (1.0 - first**step) * means[name] / scale
+    return found, means, squares
+
+
+class JaxAdamW:
+    """AdamW over a flat dictionary; decays matrices, not vectors, and keeps the state of torch's.
+
+    JAX's arrays never change: new ones take their places in the dictionary.
+    """
+
+    def __init__(self, parameters: dict[str, Array], weight_decay: float) -> None:
+        self.parameters = parameters
+        self._decay, self._count = weight_decay, 0
+        self._means = {name: jnp.zeros_like(value) for name, value in parameters.items()}
+        self._squares = dict(self._means)
+
+    def step(self, gradients: Parameters, learning_rate: float) -> None:
+        """Put new parameters into the dictionary."""
+        self._count += 1
+        found, self._means, self._squares = _adamw(
+            dict(self.parameters), dict(gradients), self._means, self._squares,
+            float(self._count), learning_rate, self._decay,
+        )  # fmt: skip
+        self.parameters.update(found)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return moments and step counts, named after their parameters."""
+        found: dict[str, NDArray[Any]] = {}
+        for name in self.parameters if self._count else ():
+            found[f"{name}|step"] = np.array(self._count, dtype=np.float32)
+            found[f"{name}|exp_avg"] = np.asarray(self._means[name])
+            found[f"{name}|exp_avg_sq"] = np.asarray(self._squares[name])
+        return found
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set the state returned by :meth:`state`."""
+        for name, value in self.parameters.items():
+            if f"{name}|step" in state:
+                self._count = int(state[f"{name}|step"])
+                self._means[name], self._squares[name] = (
+                    jax.device_put(jnp.asarray(state[f"{name}|{key}"]), value.device)
+                    for key in ("exp_avg", "exp_avg_sq")
+                )

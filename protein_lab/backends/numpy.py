@@ -17,6 +17,7 @@ class NumpyBackend:
     """:class:`~protein_lab.backends.base.Backend` on NumPy; it runs but does not train."""
 
     name = "numpy"
+    fixed_shapes = False
     device = "cpu"
 
     asarray = staticmethod(lambda value, dtype="float32": np.asarray(value, dtype=dtype))
@@ -110,7 +111,9 @@ class NumpyBackend:
         """Return ``value``; NumPy does not differentiate."""
         return value
 
-    def value_and_grad(self, function: Callable[..., Any]) -> NoReturn:
+    def value_and_grad(
+        self, function: Callable[..., Any], compiled: bool | None = None
+    ) -> NoReturn:
         """Refuse: NumPy does not differentiate."""
         raise _cannot_train()
 
@@ -121,6 +124,10 @@ class NumpyBackend:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is."""
         return function
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an array did not fit into memory."""
+        return isinstance(error, MemoryError)
 
     def optimizer(self, parameters: Parameters, weight_decay: float) -> Optimizer:
         """Refuse: NumPy does not train."""

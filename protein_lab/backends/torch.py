@@ -24,6 +24,7 @@ class TorchBackend:
     """:class:`~protein_lab.backends.base.Backend` on torch, on a CPU or a GPU."""
 
     name = "torch"
+    fixed_shapes = False
 
     def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
         if precision not in ("float32", "bfloat16"):
@@ -31,11 +32,7 @@ class TorchBackend:
         if device == "auto":
             place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
             device = place if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendError(
-                f"The device {device!r} was asked for, but torch sees no GPU.", "Use --device cpu."
-            )
-        self.device = device
+        self.device = _existing(device)
         self.precision = precision
 
     def join_processes(self) -> tuple[int, int]:
@@ -167,17 +164,22 @@ class TorchBackend:
         return value.detach()
 
     def value_and_grad(
-        self, function: Callable[..., tuple[Array, dict[str, Array]]]
+        self,
+        function: Callable[..., tuple[Array, dict[str, Array]]],
+        compiled: bool | None = None,
     ) -> Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]:
         """Differentiate ``function(params, ...) -> (loss, aux)`` by its first argument."""
-        compiled = self.compile(function)
+        if compiled is None:
+            run = self.compile(function)
+        else:
+            run = torch.compile(function, dynamic=True) if compiled else function
 
         def differentiated(
             parameters: Parameters, *args: Any
         ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
             leaves = {n: p.detach().requires_grad_(True) for n, p in parameters.items()}
             with torch.enable_grad():
-                loss, auxiliary = compiled(leaves, *args)
+                loss, auxiliary = run(leaves, *args)
                 gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
             return (
                 loss.detach(),
@@ -202,9 +204,40 @@ class TorchBackend:
         """Make an AdamW optimizer that changes ``parameters`` in place."""
         return TorchAdamW(parameters, weight_decay)
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether memory of the GPU, or of the host, did not suffice."""
+        told = str(error)
+        return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+            isinstance(error, RuntimeError)
+            and ("out of memory" in told or "can't allocate memory" in told)
+        )
+
     def set_num_threads(self, count: int) -> None:
         """Limit the threads of one operation."""
         torch.set_num_threads(count)
+
+
+def _existing(device: str) -> str:
+    """Return the name of a device that is there."""
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index
+    except RuntimeError as error:
+        raise BackendError(
+            f"The device must be cpu, cuda, cuda:NUMBER or auto, but it is {device!r}.",
+            "Use --device cpu, or auto to take a GPU where there is one.",
+        ) from error
+    if kind not in ("cpu", "cuda"):
+        raise BackendError(
+            f"The device must be cpu, cuda, cuda:NUMBER or auto, but it is {device!r}.",
+            "Use --device cpu, or auto to take a GPU where there is one.",
+        )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (index or 0) >= count:
+        seen = "no GPU" if count == 0 else f"{count} GPU{'s' if count > 1 else ''} from cuda:0 on"
+        raise BackendError(
+            f"The device {device!r} was asked for, but torch sees {seen}.", "Use --device cpu."
+        )
+    return device
 
 
 class TorchAdamW:

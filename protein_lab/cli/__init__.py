@@ -5,7 +5,23 @@ Exit codes: 0 done; 2 the request is invalid; 3 it ran, but fewer designs than a
 stands first.
 """
 
-from protein_lab.cli import calibrating, designing, resources
+from protein_lab.cli import (
+    benchmarking,
+    calibrating,
+    designing,
+    resources,
+    sequences,
+    training,
+)
 from protein_lab.cli.app import app, main
 
-__all__ = ["app", "calibrating", "designing", "main", "resources"]
+__all__ = [
+    "app",
+    "benchmarking",
+    "calibrating",
+    "designing",
+    "main",
+    "resources",
+    "sequences",
+    "training",
+]

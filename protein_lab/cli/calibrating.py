@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from protein_lab.cli.app import Json, app, benchmark_app, print_json, say
-from protein_lab.cli.resources import print_rows
+from protein_lab.cli.benchmarking import print_rows
 from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
 
 _QUICK_CHAINS = 60

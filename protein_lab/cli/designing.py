@@ -69,6 +69,7 @@ def design(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
             progress=bar.advance,
         )  # fmt: skip
+    _tell_of_sequences(result)
     if report and not (folder / "report.html").exists():
         _write_report(folder)
     if as_json:
@@ -77,6 +78,13 @@ def design(
         page = folder / "report.html"
         print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
     return EXIT_DONE if result.num_accepted >= asked.num_designs else EXIT_TOO_FEW_ACCEPTED
+
+
+def _tell_of_sequences(result: Any) -> None:
+    """Say that backbones came without the sequences that were asked for, and why."""
+    reasons = [item.sequence_failed for item in result.designs if item.sequence_failed is not None]
+    if reasons:
+        say(f"{len(reasons)} of {len(result.designs)} designs have no sequences: {reasons[0]}")
 
 
 def _with_overrides(content: bytes, **overrides: object) -> bytes | dict[str, Any]:
@@ -162,7 +170,9 @@ def check(request: Path, *, as_json: Json = False) -> int:
 
 
 @app.command
-def validate(*files: Path, preset: str = "geometry", as_json: Json = False) -> int:
+def validate(
+    *files: Path, preset: str = "geometry", novelty: bool = False, as_json: Json = False
+) -> int:
     """Check structure files against a validation preset.
 
     Parameters
@@ -171,15 +181,27 @@ def validate(*files: Path, preset: str = "geometry", as_json: Json = False) -> i
         mmCIF, BinaryCIF or PDB files.
     preset
         Name of the preset.
+    novelty
+        Also find the real chain that each structure resembles most.
     as_json
         Print the checks as JSON.
     """
     from protein_lab.protein import Protein
+    from protein_lab.training.corpus import Corpus
+    from protein_lab.training.fold_search import FoldSearch
+    from protein_lab.typing import Check
+    from protein_lab.validation import measure_novelty
     from protein_lab.validation import validate as run_validation
 
     if not files:
         raise ProteinLabError("validate needs at least one structure file, but none was named.")
-    checks = {str(path): run_validation(Protein.from_file(path), preset) for path in files}
+    checks: dict[str, list[Check]] = {}
+    search = FoldSearch(Corpus.open()) if novelty else None
+    for path in files:
+        protein = Protein.from_file(path)
+        checks[str(path)] = run_validation(protein, preset)
+        if search is not None:
+            checks[str(path)].append(measure_novelty(protein, search))
     if as_json:
         print_json(checks)
     else:

@@ -1,4 +1,4 @@
-"""Commands on what designing rests on: train, corpus, benchmark, serve, doctor."""
+"""Commands on what designing rests on: corpus, serve, doctor."""
 
 from __future__ import annotations
 
@@ -7,85 +7,11 @@ import importlib.metadata
 import importlib.util
 import platform
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
-from protein_lab.cli.app import Json, app, benchmark_app, corpus_app, print_json, say
-from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED, MissingExtraError, ProteinLabError
-
-
-@app.command
-def train(
-    operator: str,
-    *,
-    hours: float | None = None,
-    steps: int = 0,
-    out: Path | None = None,
-    device: str | None = None,
-    recipe: str | None = None,
-    resume: bool = False,
-    shipped: bool = False,
-    seed: int = 0,
-) -> int:
-    """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
-
-    Several processes that torchrun starts train together, one a GPU.
-
-    Parameters
-    ----------
-    operator
-        Name of the operator.
-    hours
-        Time allowed; sets the number of steps unless ``--steps`` does. One hour without both.
-    steps
-        Number of steps of the whole run.
-    out
-        Folder for checkpoint, log and weights; ``runs/OPERATOR`` unless given.
-    device
-        ``cpu``, ``cuda`` or ``auto``.
-    recipe
-        ``cpu``, ``gpu``, or a TOML file with hours, device and options.
-    resume
-        Continue the run in the folder, with the recipe's options if one is given.
-    shipped
-        Start a new run from the weights that come with the package.
-    seed
-        Seed of weights, batches and noise.
-    """
-    from protein_lab.models.weights import OPERATORS, load_operator
-    from protein_lab.training.corpus import Corpus
-    from protein_lab.training.recipes import load_recipe
-    from protein_lab.training.trainer import Trainer, TrainingOptions
-
-    if operator not in OPERATORS:
-        raise ProteinLabError(
-            f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
-        )
-    folder = out or Path("runs") / operator
-    plan = load_recipe(recipe) if recipe else None
-    options = plan.options if plan else None if resume else TrainingOptions(seed=seed)
-    trainer = Trainer(
-        operator, folder, Corpus.open(), options,
-        device=device or (plan.device if plan else "cpu"), resume=resume,
-        initial=load_operator(operator, "numpy").params if shipped else None,
-    )  # fmt: skip
-    if steps:
-        trainer.set_steps(steps)
-    if hours is None and not steps:
-        hours = plan.hours if plan else 1.0
-    trainer.run(hours, report=lambda line: say(_training_line(line)))
-    digest = trainer.export(folder)
-    print(f"Weights: {folder / operator}.safetensors (SHA-256 {digest[:16]}…)")
-    return EXIT_DONE
-
-
-def _training_line(line: Any) -> str:
-    held_out = "" if line.held_out != line.held_out else f"  held-out {line.held_out:.3f}"
-    left = line.seconds / max(line.step, 1) * (line.total_steps - line.step) / 60
-    return f"{line.step}/{line.total_steps}  loss {line.loss:.3f}{held_out}  {left:.0f} min left"
+from protein_lab.cli.app import Json, app, corpus_app, print_json, say
+from protein_lab.errors import EXIT_DONE, MissingExtraError, ProteinLabError
 
 
 @corpus_app.command
@@ -153,123 +79,6 @@ def info(path: Path | None = None, *, as_json: Json = False) -> int:
         for key, value in summary.items():
             print(f"{key}: {value}")
     return EXIT_DONE
-
-
-@benchmark_app.command
-def quality(
-    *, quick: bool = False, workers: int = 2, card: Path | None = None, as_json: Json = False
-) -> int:
-    """Measure designs of held-out blueprints against floors and baselines.
-
-    Parameters
-    ----------
-    quick
-        Forty blueprints of 50 to 128 residues, four designs each.
-    workers
-        Processes.
-    card
-        Card (TOML) of the measured weights, to write the figures into.
-    as_json
-        Print JSON rows.
-    """
-    from protein_lab.experiments.quality import run_quality
-    from protein_lab.models.weights import read_card
-    from protein_lab.settings import Settings
-    from protein_lab.training.card import add_held_out, require_weights
-
-    operator = "enhanced_deeponet"
-    measured = read_card(Settings.from_environment().weights / f"{operator}.toml")["sha256"]
-    if card is not None:
-        require_weights(card, measured)  # now rather than after an hour
-    rows = run_quality(quick=quick, workers=workers, operator=operator)
-    if card is not None:
-        command = "protein-lab benchmark quality" + (" --quick" if quick else "")
-        add_held_out(card, measured, "quality", command, [msgspec.to_builtins(r) for r in rows])
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
-
-
-@benchmark_app.command
-def sequence(
-    *,
-    split: Literal["train", "calibration", "test"] = "test",
-    chains: int | None = None,
-    noise: float = 0.0,
-    backend: str = "auto",
-    as_json: Json = False,
-) -> int:
-    """Measure how well the amino acids of held-out chains are given back.
-
-    Parameters
-    ----------
-    split
-        Part of the corpus to measure on.
-    chains
-        So many chains, drawn at random, instead of all.
-    noise
-        Standard deviation of noise on every coordinate, angstrom.
-    backend
-        ``auto``, ``numpy``, ``torch`` or ``jax``.
-    as_json
-        Print JSON.
-    """
-    from protein_lab.experiments.sequence_recovery import run_sequence_recovery
-
-    report = run_sequence_recovery(split, backend, num_chains=chains, noise=noise)
-    if as_json:
-        print_json({"rows": report.rows, "calibration": report.calibration})
-    else:
-        print_rows(report.rows)
-        print("amino acid, percent:  observed  expected  given back  calibration error")
-        for item in report.calibration:
-            print(
-                f"{item.residue:<20}{item.observed:>10.2f}{item.expected:>10.2f}"
-                f"{item.recovery:>12.1f}{item.error:>19.2f}"
-            )
-    return EXIT_DONE if all(row.ok for row in report.rows) else EXIT_TOO_FEW_ACCEPTED
-
-
-@benchmark_app.command
-def operators(
-    *names: str, quick: bool = False, out: Path | None = None, as_json: Json = False
-) -> int:
-    """Measure whether operators give the same answer at every sampling of the chain.
-
-    Parameters
-    ----------
-    *names
-        Operators; all three unless given.
-    quick
-        Two made-up and four real chains in place of 8 and 24.
-    out
-        HTML page to write, with the curves.
-    as_json
-        Print JSON rows.
-    """
-    from protein_lab.experiments.operator_benchmark import NAMES, run_operators
-    from protein_lab.experiments.operator_page import operator_page
-    from protein_lab.models.weights import write_atomically
-
-    figures = run_operators(quick, names or NAMES, progress=say)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, operator_page(figures).encode())
-    if as_json:
-        print_json(figures.rows)
-    else:
-        print_rows(figures.rows)
-    return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
-
-
-def print_rows(rows: Sequence[Any]) -> None:
-    """Print the rows of a benchmark as a table."""
-    for row in rows:
-        mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
-        value = "none" if row.value is None else f"{row.value:.4g}"
-        print(f"{mark} {row.name:<52}{value:>10} {row.unit:<12}{row.note}")
 
 
 @app.command

@@ -22,11 +22,16 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
     asked_states,
 )
+from protein_lab.design.length_range import length_warning
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
     from protein_lab.design.request import DesignRequest
+    from protein_lab.design.sequence_options import SequenceOptions
+
+HELIX_TURN: Final = 4
+"""Residues at the beginning of a helix that donate no hydrogen bond, so that proline fits."""
 
 RISE: Final = {"H": 1.5, "E": 3.3}
 """Angstrom a residue along the axis of a helix and of a strand."""
@@ -80,6 +85,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += _reach_faults(elements, pairings, merged)
     else:
         faults += naming_faults(pairings, None)
+    faults += _sequence_faults(request.sequence, shortest, merged)
     return faults
 
 
@@ -107,16 +113,13 @@ def _length_faults(
                 remedy='Add for example "length": 80, or a range such as "length": [70, 90].',
             )
         for path, string in strings:
-            if not MIN_LENGTH <= len(string) <= MAX_LENGTH:
-                yield _length_fault(path, len(string), "letters")
+            yield from _length_doubts(path, len(string), "letters")
         return
     if isinstance(request.length, int):
-        if not MIN_LENGTH <= request.length <= MAX_LENGTH:
-            yield _length_fault("$.length", request.length, "residues")
+        yield from _length_doubts("$.length", request.length, "residues")
         return
     for number, bound in enumerate(bounds):
-        if not MIN_LENGTH <= bound <= MAX_LENGTH:
-            yield _length_fault(f"$.length[{number}]", bound, "residues")
+        yield from _length_doubts(f"$.length[{number}]", bound, "residues")
     if bounds[0] > bounds[1]:
         yield Fault(
             path="$.length",
@@ -125,8 +128,14 @@ def _length_faults(
         )
 
 
-def _length_fault(path: str, length: int, unit: str) -> Fault:
-    return Fault(
+def _length_doubts(path: str, length: int, unit: str) -> Iterator[Fault]:
+    # refused where it cannot be, warned of where nothing was trained on it
+    if MIN_LENGTH <= length <= MAX_LENGTH:
+        warning = length_warning(path, length)
+        if warning is not None:
+            yield warning
+        return
+    yield Fault(
         path=path,
         message=f"Expected {MIN_LENGTH} to {MAX_LENGTH} {unit}, but got {length}.",
         remedy="Longer chains are not designed; ask for one domain at a time."
@@ -228,3 +237,24 @@ def _needed_reach(before: AskedElement, after: AskedElement, orientation: str | 
     if orientation != "parallel":
         return apart
     return hypot(apart, min(RISE[item.kind] * item.length for item in (before, after)))
+
+
+def _sequence_faults(
+    options: SequenceOptions | None, shortest: int, merged: AskedStates
+) -> Iterator[Fault]:
+    """Find what contradicts itself in the options, and prolines that break asked helices."""
+    if options is None:
+        return
+    yield from options.faults("$.sequence", shortest)
+    for number, item in enumerate(options.fixed or ()):
+        if item is None or item.residue != "P" or item.position is None:
+            continue
+        before = merged.states[max(item.position - HELIX_TURN - 1, 0) : item.position]
+        if before == "H" * (HELIX_TURN + 1):
+            yield Fault(
+                path=f"$.sequence.fixed[{number}]",
+                message=f"A proline at residue {item.position} breaks the helix asked there.",
+                remedy=f"Only the first {HELIX_TURN} residues of a helix have room for one: fix "
+                "another residue, or ask for loop there.",
+                severity="warning",
+            )

@@ -7,9 +7,9 @@ operator and the refinement. Only training chains are searched.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -17,71 +17,37 @@ from protein_lab.design.alignment import align, align_with_pairing, match_scores
 from protein_lab.design.assembly import join_domains, part_of, partition
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.element_table import ElementTable, load_table
+from protein_lab.design.fold_features import alignment_features, expected_tm
+from protein_lab.design.guides import guide_trace, likeness, mean_guide
+from protein_lab.design.hits import Candidates, Hit, Part, Relative
 from protein_lab.design.loop_library import LoopLibrary
-from protein_lab.design.ranking import POOL, choose, expected_tm
-from protein_lab.design.warping import coil, warp_trace
+from protein_lab.design.paths import coil
+from protein_lab.design.pieces import Piece, lay_pieces
+from protein_lab.design.ranking import (
+    POOL,
+    candidate_features,
+    choose,
+    probabilities,
+    ranking_weights,
+    relative_weights,
+)
+from protein_lab.design.warping import warp_trace
 from protein_lab.errors import CorpusError
 from protein_lab.geometry import axis_curve, superimpose
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray, IntArray
 
-HitKind = Literal["fold", "partial", "assembled"]
-
 _SHORTLIST: Final = 500
 """Chains that are aligned again with the agreement of pairing."""
+
+_MOST_RELATIVES: Final = 20
+"""Folds that one hit is averaged with."""
 
 _LEAST_COVERED: Final = 0.6
 """Share of the residues in elements that a hit must cover; below, the curve is assembled."""
 
 _ROOM: Final = 1.15
 """A blueprint longer than the longest chain by more than this is assembled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chain of the library whose fold fits a blueprint.
-
-    Attributes
-    ----------
-    chain_index : int
-        Number of the chain in the corpus; -1 where several or none are used.
-    score : float
-        Expected TM-score of the bent fold; higher is better.
-    element_map : tuple of int
-        Element of the chain for each element of the blueprint; -1 for none.
-    kind : {"fold", "partial", "assembled"}
-        ``fold``: every element was aligned; ``partial``: some are placed beside the others;
-        ``assembled``: no fold covers the blueprint, the curve is put together from parts.
-    start, stop : int
-        Residues of the chain that are used, half-open.
-    parts : tuple of Part
-        Of an assembled hit, in order of the chain; none for a chain without elements.
-    """
-
-    chain_index: int
-    score: float
-    element_map: tuple[int, ...]
-    kind: HitKind
-    start: int = 0
-    stop: int = 0
-    parts: tuple[Part, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of a blueprint and the fold that it takes.
-
-    Attributes
-    ----------
-    start, stop : int
-        Residues of the blueprint, half-open.
-    hit : Hit
-        For this stretch alone.
-    """
-
-    start: int
-    stop: int
-    hit: Hit
 
 
 class FoldLibrary:
@@ -138,9 +104,9 @@ class FoldLibrary:
         Returns
         -------
         list of Hit
-            Best first, each one chosen to be likely and to differ from those before: the more
-            are used, the better is the best of them. Where no fold covers the blueprint, hits
-            assembled from parts.
+            One a design. The likeliest fold comes first and comes again, the more often the
+            surer it is; others follow that make the best of the designs better. Where no fold
+            covers the blueprint, hits assembled from parts.
         """
         query = ElementTable.of_blueprint(blueprint)
         if not blueprint.elements:
@@ -155,13 +121,63 @@ class FoldLibrary:
 
     def _folds(self, query: ElementTable, k: int) -> list[Hit]:
         """Hits of single chains."""
+        found = self.candidates(query)
+        probability = probabilities(found.features, ranking_weights())
+        picked = choose(found.close, probability, k)
+        return [self._with_relatives(query, found, int(number)) for number in picked]
+
+    def candidates(self, query: ElementTable, leave_out: IntArray | None = None) -> Candidates:
+        """Find the folds that a choice is made from.
+
+        Parameters
+        ----------
+        query : ElementTable
+            The blueprint, as a table of one chain with at least one element.
+        leave_out : ndarray, optional
+            Chains of the corpus that must not be candidates, such as relatives of a query chain.
+
+        Returns
+        -------
+        Candidates
+            In the order of the first estimate.
+        """
         rows, element_map = self._shortlist(query)
-        table = self.table.take(rows)
-        expected = expected_tm(query, table, element_map)
+        if leave_out is not None:
+            kept = ~np.isin(self.chains[rows], leave_out)
+            rows, element_map = rows[kept], element_map[kept]
+        expected = expected_tm(query, self.table.take(rows), element_map)
         best = np.argsort(-expected, kind="stable")[:POOL]
-        points = np.stack([self._points(int(rows[b]), element_map[b]) for b in best])
-        picked = choose(query, points, element_map[best], expected[best], k)
-        return [self._hit(int(rows[b]), float(expected[b]), element_map[b]) for b in best[picked]]
+        hits = [self._hit(int(rows[b]), float(expected[b]), element_map[b]) for b in best]
+        guides = np.stack([self._guide(query, hit) for hit in hits])
+        close = likeness(guides)
+        alignment = alignment_features(query, self.table.take(rows[best]), element_map[best])
+        features = candidate_features(alignment, expected[best], guides, close)
+        return Candidates(hits, guides, close, features)
+
+    def _guide(self, query: ElementTable, hit: Hit | Relative) -> FloatArray:
+        """Lead the blueprint along one chain."""
+        ca, pieces = self._laid(query, hit)
+        return guide_trace(pieces, ca, int(query.length[0]))
+
+    def _with_relatives(self, query: ElementTable, found: Candidates, number: int) -> Hit:
+        """Add to a hit those that agree with it; what needs no bending is left as it is."""
+        hits = found.hits
+        hit = hits[number]
+        row = int(np.searchsorted(self.chains, hit.chain_index))
+        if _is_unbent(query, self.table.take(np.array([row])), hit.element_map):
+            return hit
+        weight = relative_weights(
+            found.close[number], np.array([item.score for item in hits]), number
+        )
+        order = np.argsort(-weight, kind="stable")[:_MOST_RELATIVES]
+        return replace(
+            hit,
+            relatives=tuple(
+                Relative(hits[j].chain_index, hits[j].element_map, float(weight[j]))
+                for j in order
+                if weight[j] > 0
+            ),
+        )
 
     def _shortlist(self, query: ElementTable) -> tuple[IntArray, IntArray]:
         """Rows of the best chains and their alignments."""
@@ -174,15 +190,6 @@ class FoldLibrary:
         _, element_map = align_with_pairing(query, self.table.take(short))
         some = (element_map >= 0).any(axis=1)
         return short[some], element_map[some]
-
-    def _points(self, row: int, element_map: IntArray) -> FloatArray:
-        """Take the ends and middles of the aligned elements on the axis curve, zeros for none."""
-        curve = axis_curve(self._corpus.backbone(int(self.chains[row]))[:, 1])
-        element = np.maximum(element_map, 0)
-        start, stop = self.table.start[row, element], self.table.stop[row, element]
-        middle = (curve[(start + stop - 1) // 2] + curve[(start + stop) // 2]) / 2
-        points = np.stack([curve[start], middle, curve[stop - 1]], axis=1)
-        return np.where((element_map >= 0)[:, None, None], points, 0.0)
 
     def _hit(self, row: int, score: float, element_map: IntArray) -> Hit:
         used = element_map[element_map >= 0]
@@ -220,7 +227,8 @@ class FoldLibrary:
         blueprint : Blueprint
             What is asked.
         rng : Generator
-            Varies loops and the places of elements that no fold gives a place to.
+            Varies loops, what relatives count, and the places of elements that no fold gives a
+            place to.
 
         Returns
         -------
@@ -235,15 +243,22 @@ class FoldLibrary:
             return join_domains(traces, rng)
         if hit.chain_index < 0:
             return coil(blueprint.length, rng)
+        query = ElementTable.of_blueprint(blueprint)
+        ca, pieces = self._laid(query, hit)
+        guide = guide_trace(pieces, ca, blueprint.length)
+        if hit.relatives:
+            others = np.stack([self._guide(query, relative) for relative in hit.relatives])
+            weight = np.array([relative.weight for relative in hit.relatives])
+            # a Bayesian bootstrap: designs of one fold differ as far as its relatives do
+            weight = weight * rng.exponential(size=weight.size)
+            guide = mean_guide(guide, others, weight)
+        return warp_trace(query, pieces, ca, guide, self.loops, rng)
+
+    def _laid(self, query: ElementTable, hit: Hit | Relative) -> tuple[FloatArray, list[Piece]]:
+        """CA of the chain of a hit, and its elements laid on those of the blueprint."""
         row = np.searchsorted(self.chains, [hit.chain_index])
-        return warp_trace(
-            ElementTable.of_blueprint(blueprint),
-            self.table.take(row),
-            self._corpus.backbone(hit.chain_index)[:, 1],
-            hit.element_map,
-            self.loops,
-            rng,
-        )
+        ca = self._corpus.backbone(hit.chain_index)[:, 1]
+        return ca, lay_pieces(query, self.table.take(row), ca, hit.element_map)
 
     def warp(self, hit: Hit, blueprint: Blueprint, rng: np.random.Generator) -> FloatArray:
         """Bend the fold of a hit to a blueprint.
@@ -260,6 +275,17 @@ class FoldLibrary:
             hit's own axis curve.
         """
         return axis_curve(self.warp_trace(hit, blueprint, rng))
+
+
+def _is_unbent(query: ElementTable, found: ElementTable, element_map: tuple[int, ...]) -> bool:
+    """Whether a chain has just the elements that are asked, residue for residue."""
+    count = len(element_map)
+    return (
+        int(found.length[0]) == int(query.length[0])
+        and element_map == tuple(range(count))
+        and bool((found.start[0, :count] == query.start[0]).all())
+        and bool((found.stop[0, :count] == query.stop[0]).all())
+    )
 
 
 def _covered(query: ElementTable, hit: Hit) -> float:

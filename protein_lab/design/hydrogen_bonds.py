@@ -14,6 +14,8 @@ i -> j - 1 and j + 1 -> i at every second row.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from protein_lab.design.restraints import ALPHA, HYDROGEN, NITROGEN, OXYGEN
 from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from protein_lab.design.blueprint import Blueprint, Element
+    from protein_lab.design.blueprint import Blueprint, Element, Pair
 
 _BOND_REWARD = 2.0
 _BOND_LENGTH = 2.9
@@ -32,7 +34,12 @@ _BOND_CEILING = 4.5
 _ANGLE_COST = 1.2
 _TAKEN_COST = 3.0
 _PAIR_DISTANCE = 5.0
-_BULGE_COST = 3.0
+_PAIR_SPREAD = 1.5
+_PAIR_WEIGHT = 1.0
+_BONDED_NEAR = 0.5
+_BULGE_COST = 6.0
+_WISH = 0.7
+"""Worth of one more strand residue in a ladder; more of it costs clashes."""
 _MIN_LOOP = 3
 _READY_COST = -1.5
 _NEIGHBOR_REACH = 7.5
@@ -65,7 +72,7 @@ def helix_bonds(secondary_structure: str) -> list[tuple[int, int]]:
 
 
 def sheet_bonds(
-    atoms: FloatArray, blueprint: Blueprint, taken: list[tuple[int, int]]
+    atoms: FloatArray, blueprint: Blueprint, taken: list[tuple[int, int]], reach: float
 ) -> list[tuple[int, int]]:
     """Donor and acceptor residues of the ladders that suit the coordinates best.
 
@@ -77,29 +84,35 @@ def sheet_bonds(
         Strands and their pairs. A strand in no pair is paired with strands that lie ready.
     taken : list of (donor, acceptor)
         Bonds whose donors and acceptors are no longer free.
+    reach : float
+        Highest cost of a bond that is still wanted, -2 where it lies ready, 2.5 where N and O are
+        more than 6.7 angstrom apart.
 
     Returns
     -------
     list of (donor, acceptor)
         Every donor and every acceptor occurs at most once.
     """
-    costs = _bond_costs(atoms)
     free_donor = np.ones(len(atoms), dtype=bool)
     free_donor[0] = False
     free_acceptor = np.ones(len(atoms), dtype=bool)
     free_acceptor[-1] = False
     _take(taken, free_donor, free_acceptor)
+    costs = _bond_costs(atoms)
+    wish = _wishes(blueprint)
     candidates = _candidates(atoms, blueprint)
+    near = _pairing_costs(atoms)
     ranked = []
-    for number, (first, second, parallel, asked) in enumerate(candidates):
-        ladder = _best_ladder(atoms, costs, first, second, parallel, free_donor, free_acceptor)
-        if asked or ladder.cost < _NEIGHBOR_COST:
-            ranked.append((not asked, ladder.cost, number))
+    for number, candidate in enumerate(candidates):
+        ladder = _best_ladder(near, costs, wish, candidate, free_donor, free_acceptor, reach)
+        if candidate.asked or ladder.cost < _NEIGHBOR_COST:
+            ranked.append((not candidate.asked, ladder.cost, number, ladder))
     bonds: list[tuple[int, int]] = []
-    for _, _, number in sorted(ranked):
-        first, second, parallel, asked = candidates[number]
-        ladder = _best_ladder(atoms, costs, first, second, parallel, free_donor, free_acceptor)
-        if asked or ladder.cost < _NEIGHBOR_COST:
+    for _, _, number, found in sorted(ranked, key=lambda item: item[:3]):
+        candidate, ladder = candidates[number], found
+        if not _all_free(ladder.bonds, free_donor, free_acceptor):
+            ladder = _best_ladder(near, costs, wish, candidate, free_donor, free_acceptor, reach)
+        if candidate.asked or ladder.cost < _NEIGHBOR_COST:
             fresh = [
                 (donor, acceptor)
                 for donor, acceptor in ladder.bonds
@@ -162,18 +175,31 @@ def _take(bonds: list[tuple[int, int]], free_donor: BoolArray, free_acceptor: Bo
         free_acceptor[acceptor] = False
 
 
-def _candidates(
-    atoms: FloatArray, blueprint: Blueprint
-) -> list[tuple[Element, Element, bool, bool]]:
-    """Pairs of strands to try: first, second, parallel, asked for."""
+def _all_free(
+    bonds: Iterable[tuple[int, int]], free_donor: BoolArray, free_acceptor: BoolArray
+) -> bool:
+    return all(free_donor[donor] and free_acceptor[acceptor] for donor, acceptor in bonds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Two strands that may form a ladder; ``asked`` tells whether the blueprint pairs them."""
+
+    first: Element
+    second: Element
+    parallel: bool
+    asked: bool
+
+
+def _candidates(atoms: FloatArray, blueprint: Blueprint) -> list[_Candidate]:
+    """Pairs of strands to try: those asked for, and strands in no pair with their neighbors."""
     elements = blueprint.elements
-    found: list[tuple[Element, Element, bool, bool]] = []
+    found: list[_Candidate] = []
     paired = set()
-    for pair in blueprint.pairs:
+    for pair in _strand_pairs(blueprint):
         first, second = elements[pair.first], elements[pair.second]
-        if first.kind == second.kind == "E" and pair.orientation != "crossing":
-            found.append((first, second, pair.orientation == "parallel", True))
-            paired.update((pair.first, pair.second))
+        found.append(_Candidate(first, second, pair.orientation == "parallel", True))
+        paired.update((pair.first, pair.second))
     strands = [number for number, element in enumerate(elements) if element.kind == "E"]
     for place, one in enumerate(strands):
         for other in strands[place + 1 :]:
@@ -182,8 +208,38 @@ def _candidates(
             first, second = elements[one], elements[other]
             if _nearest(atoms, first, second) > _NEIGHBOR_REACH:
                 continue
-            found.append((first, second, _same_direction(atoms, first, second), False))
+            parallel = _same_direction(atoms, first, second)
+            found.append(_Candidate(first, second, parallel, False))
     return found
+
+
+def _strand_pairs(blueprint: Blueprint) -> list[Pair]:
+    """Pairs of the blueprint that are ladders."""
+    elements = blueprint.elements
+    return [
+        pair
+        for pair in blueprint.pairs
+        if elements[pair.first].kind == elements[pair.second].kind == "E"
+        and pair.orientation != "crossing"
+    ]
+
+
+def _wishes(blueprint: Blueprint) -> FloatArray:
+    """How much a row of bonds at each residue is worth beside its bonds.
+
+    A row assigns its own residue, and with the next row but one the residue between, so the row
+    just outside a strand counts too. A strand with one neighbor needs its partner most.
+    """
+    elements = blueprint.elements
+    partners = Counter(
+        end for pair in _strand_pairs(blueprint) for end in (pair.first, pair.second)
+    )
+    wish = np.zeros(blueprint.length)
+    for number, element in enumerate(elements):
+        if element.kind == "E":
+            wish[element.start : element.stop] = _WISH / max(partners[number], 1)
+    wish[1:-1] += 0.5 * (wish[:-2] + wish[2:])
+    return wish
 
 
 def _nearest(atoms: FloatArray, first: Element, second: Element) -> float:
@@ -208,47 +264,54 @@ def _bond_costs(atoms: FloatArray) -> FloatArray:
     return np.minimum(far + _ANGLE_COST * (1.0 - cosine), _BOND_CEILING) - _BOND_REWARD
 
 
+def _pairing_costs(atoms: FloatArray) -> FloatArray:
+    """Cost of each two residues that face each other without a bond, by the distance of CA."""
+    alpha = atoms[:, ALPHA]
+    apart = np.linalg.norm(alpha[:, None] - alpha[None], axis=-1)
+    far = (apart - _PAIR_DISTANCE) / _PAIR_SPREAD
+    return _PAIR_WEIGHT * (np.sqrt(1.0 + far**2) - 1.0) - 0.3
+
+
 def _best_ladder(
-    atoms: FloatArray,
+    near: FloatArray,
     costs: FloatArray,
-    first: Element,
-    second: Element,
-    parallel: bool,
+    wish: FloatArray,
+    candidate: _Candidate,
     free_donor: BoolArray,
     free_acceptor: BoolArray,
+    reach: float,
 ) -> _Ladder:
     """Cheapest path of (register, parity) states along the rows of the first strand."""
-    length = len(atoms)
+    length, parallel = len(costs), candidate.parallel
+    first, second = candidate.first, candidate.second
     # One row beyond each end: the outermost residues are bridged by their neighbors' bonds.
     rows = np.arange(max(first.start - 1, 0), min(first.stop + 1, length))
     columns = np.arange(max(second.start - 1, 0), min(second.stop + 1, length))
     keys = _registers(rows, columns, parallel)
+    facing = rows[:, None] - keys if parallel else keys - rows[:, None]
+    beside = (facing >= columns[0]) & (facing <= columns[-1])
+    facing = np.where(beside, facing, columns[0])
+    bonds, exist = _row_bonds(
+        np.broadcast_to(rows[:, None], facing.shape), facing, parallel, length
+    )
     blocked = costs + _TAKEN_COST * ~(free_donor[:, None] & free_acceptor[None])
-    near = np.linalg.norm(atoms[rows, None, ALPHA] - atoms[None, :, ALPHA], axis=-1)
-    near = np.minimum(((near - _PAIR_DISTANCE) / 2.0) ** 2, 2.0) - 0.3
+    price = blocked[bonds[..., 0], bonds[..., 1]]
+    outside = (rows < first.start) | (rows >= first.stop)
+    bonded = np.where(exist, price, 0.0).sum(axis=-1) * np.where(outside, 0.5, 1.0)[:, None]
+    facing_cost = near[rows[:, None], facing]
+    bonded += _BONDED_NEAR * facing_cost - wish[rows][:, None] - wish[facing]
     table = np.zeros((len(rows), 2 * len(keys) + 1))
-    partners: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for place, row in enumerate(rows):
-        for number, key in enumerate(keys):
-            column = row - key if parallel else key - row
-            for parity in (0, 1):
-                state = 2 * number + parity + 1
-                if not columns[0] <= column <= columns[-1]:
-                    table[place, state] = _BOND_REWARD
-                elif row % 2 != parity:
-                    table[place, state] = near[place, column]
-                else:
-                    bonds = _row_bonds(int(row), int(column), parallel, length)
-                    partners[place, state] = bonds
-                    outside = row < first.start or row >= first.stop
-                    weight = 0.5 if outside else 1.0
-                    table[place, state] = weight * sum(blocked[bond] for bond in bonds)
+    for parity in (0, 1):
+        cost = np.where((rows % 2 == parity)[:, None], bonded, facing_cost)
+        table[:, 1 + parity :: 2] = np.where(beside, cost, _BOND_REWARD)
     path, cost = _cheapest_path(table)
     chosen = []
     for place, state in enumerate(path):
-        outside = not first.start <= rows[place] < first.stop
-        ceiling = 0.0 if outside else _BOND_REWARD
-        chosen += [b for b in partners.get((place, state), []) if blocked[b] < ceiling]
+        number, parity = divmod(state - 1, 2)
+        if state == 0 or rows[place] % 2 != parity or not beside[place, number]:
+            continue
+        usable = exist[place, number] & (price[place, number] < reach - outside[place])
+        chosen += [(int(d), int(a)) for d, a in bonds[place, number][usable]]
     return _Ladder(cost, tuple(chosen))
 
 
@@ -259,14 +322,16 @@ def _registers(rows: IntArray, columns: IntArray, parallel: bool) -> IntArray:
     return np.arange(rows[0] + columns[0] + 1, rows[-1] + columns[-1])
 
 
-def _row_bonds(row: int, column: int, parallel: bool, length: int) -> list[tuple[int, int]]:
-    """Donor and acceptor of the two bonds of a bonding row that exist in the chain."""
-    bonds = [(row, column - 1), (column + 1, row)] if parallel else [(row, column), (column, row)]
-    return [
-        (donor, acceptor)
-        for donor, acceptor in bonds
-        if 0 < donor < length and 0 <= acceptor < length - 1 and abs(donor - acceptor) >= _MIN_LOOP
-    ]
+def _row_bonds(
+    row: IntArray, column: IntArray, parallel: bool, length: int
+) -> tuple[IntArray, BoolArray]:
+    """Donors and acceptors ``(..., 2, 2)`` of the two bonds of bonding rows; which can exist."""
+    ends = [[row, column - 1], [column + 1, row]] if parallel else [[row, column], [column, row]]
+    bonds = np.stack([np.stack(pair, axis=-1) for pair in ends], axis=-2)
+    donor, acceptor = bonds[..., 0], bonds[..., 1]
+    exist = (donor > 0) & (donor < length) & (acceptor >= 0) & (acceptor < length - 1)
+    exist &= np.abs(donor - acceptor) >= _MIN_LOOP
+    return np.clip(bonds, 0, length - 1), exist
 
 
 def _cheapest_path(table: FloatArray) -> tuple[list[int], float]:

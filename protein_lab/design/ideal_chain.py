@@ -27,6 +27,9 @@ NITROGEN_HYDROGEN = 1.01
 _TAU_FREEDOM = 3.0
 _OMEGA_FREEDOM = 7.0
 _MAX_STEP = 0.4
+_SIDE_SLACK = 0.004
+_VOLUME_SLACK = 0.02
+_EXACT = 1e-6
 
 
 def _third_side(first: float, second: float, degrees: float) -> float:
@@ -115,6 +118,19 @@ def torsions(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
     return angles, gradients
 
 
+def _beyond(
+    value: FloatArray, low: FloatArray | float, high: FloatArray | float, slack: float
+) -> FloatArray:
+    """How far values lie above or below their limits; zero well inside.
+
+    A value just inside a limit counts as lying on it. Were it free there, neighboring limits
+    would take turns in being violated, and the steps would converge slowly or not at all.
+    """
+    above, below = value - high, value - low
+    beyond = np.where(above > -slack, above, np.where(below < slack, below, 0.0))
+    return np.where(np.equal(low, high), above, beyond)
+
+
 def _constraints(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Violations ``(atom, 3)`` and Jacobian ``(atom, 3, 4, 3)`` of bond, angle and omega slots.
 
@@ -129,7 +145,7 @@ def _constraints(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
         step = trace[reach:] - trace[:-reach]
         distance = np.sqrt(np.einsum("ti,ti->t", step, step) + 1e-12)
         which = kind[:-reach]
-        error = distance - np.clip(distance, low[which], high[which])
+        error = _beyond(distance, low[which], high[which], _SIDE_SLACK)
         direction = step / distance[:, None] * (error != 0.0)[:, None]
         violations[:-reach, slot] = error
         jacobian[:-reach, slot, reach] = direction
@@ -137,7 +153,7 @@ def _constraints(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
     start = np.arange(1, count - 3, 3)
     first, second, third = (trace[start + k + 1] - trace[start + k] for k in range(3))
     volume = np.einsum("ti,ti->t", cross(first, second), third)
-    error = volume - np.clip(volume, -_MAX_VOLUME, _MAX_VOLUME)
+    error = _beyond(volume, -_MAX_VOLUME, _MAX_VOLUME, _VOLUME_SLACK)
     active = (error != 0.0)[:, None]
     by_bond = [cross(second, third), cross(third, first), cross(first, second)]
     violations[start, 2] = error
@@ -196,7 +212,7 @@ def project(trace: FloatArray, max_steps: int = 60) -> tuple[FloatArray, float]:
     for _ in range(max_steps):
         violations, jacobian = _constraints(trace)
         violation = float(np.abs(violations).max())
-        if violation < 1e-7:
+        if violation < _EXACT:
             break
         step = _smallest_step(violations, jacobian)
         longest = float(np.sqrt(np.einsum("ti,ti->t", step, step).max()))

@@ -9,6 +9,7 @@ basins the nearer one wins, and every angle outside the allowed regions feels a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _WELLS = {"H": _HELIX, "E": _STRAND, "L": _LOOP}
 _SLOTS = max(len(wells) for wells in _WELLS.values())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TorsionWells:
     """Wells of every residue.
 
@@ -68,13 +69,66 @@ class TorsionWells:
         gradient : (residue, 2) array
             Derivative with respect to phi and psi.
         """
-        delta = phi_psi[:, None] - self.centers
-        exponent = (self.stiffness * (np.cos(delta) - 1.0)).sum(-1) + self.heights
-        top = exponent.max(axis=1)
-        share = np.exp(exponent - top[:, None])
-        total = share.sum(axis=1)
-        gradient = self.stiffness * np.sin(delta) * (share / total[:, None])[..., None]
-        return -top - np.log(total), gradient.sum(axis=1)
+        circle = np.stack([np.cos(phi_psi), np.sin(phi_psi)], axis=-1).reshape(-1, 4).T
+        energy, gradient = _mixture(self._waves, self._offsets, circle)
+        return energy, gradient.T
+
+    def inner_energy(self, circle: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies of all residues but the first and the last, which have one torsion only.
+
+        Parameters
+        ----------
+        circle : (4, residue - 2) array
+            Cosine and sine of phi, cosine and sine of psi.
+
+        Returns
+        -------
+        energy : (residue - 2,) array
+            In nats.
+        gradient : (2, residue - 2) array
+            Derivative with respect to phi and psi.
+        """
+        return _mixture(self._waves[:, :, 1:-1], self._offsets[:, 1:-1], circle)
+
+    def inner_table(self, circle: FloatArray) -> FloatArray:
+        """Energies (residue - 2, ...) of many trials for each residue but the first and last.
+
+        Parameters
+        ----------
+        circle : (4, residue - 2, ...) array
+            Cosine and sine of phi, cosine and sine of psi.
+        """
+        residues = circle.shape[1]
+        flat = circle.reshape(4, residues, -1)
+        total = np.zeros(flat.shape[1:])
+        for waves, offset in zip(
+            self._waves[:, :, 1:-1].transpose(1, 0, 2), self._offsets[:, 1:-1], strict=True
+        ):
+            total += np.exp((waves[..., None] * flat).sum(axis=0) + offset[:, None])
+        return -np.log(np.maximum(total, 1e-300)).reshape(circle.shape[1:])
+
+    @cached_property
+    def _waves(self) -> FloatArray:
+        """Factors (4, well, residue) of cos phi, sin phi, cos psi and sin psi in the exponent."""
+        circle = np.stack([np.cos(self.centers), np.sin(self.centers)], axis=-1)
+        waves = self.stiffness[..., None] * circle
+        return np.ascontiguousarray(waves.reshape(*waves.shape[:2], 4).transpose(2, 1, 0))
+
+    @cached_property
+    def _offsets(self) -> FloatArray:
+        """What the exponent (well, residue) has beside the waves."""
+        return np.ascontiguousarray((self.heights - self.stiffness.sum(-1)).T)
+
+
+def _mixture(
+    waves: FloatArray, offsets: FloatArray, circle: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Minus the log of the mixture, and its derivative with respect to phi and psi."""
+    share = np.exp((waves * circle[:, None]).sum(axis=0) + offsets)
+    total = share.sum(axis=0)
+    pull = (waves * (share / total)).sum(axis=1)
+    gradient = pull[0::2] * circle[1::2] - pull[1::2] * circle[0::2]
+    return -np.log(total), gradient
 
 
 def _table(wells: tuple[tuple[float, ...], ...]) -> FloatArray:

@@ -1,241 +1,205 @@
-"""Which aligned folds are worth using: expected TM-score, and a choice that hedges.
+"""Which candidates are worth using, and how often.
 
-The expected TM-score is a linear function of what the alignment shows, fitted on training chains
-as queries. The choice then assumes that the wanted fold looks like one of the best candidates,
-with a probability that grows with its expected TM-score, and picks the folds whose best one is
-expected to come closest: folds that several candidates agree on first, others as the next.
+The best candidates of the first estimate are led along the blueprint and compared with each
+other. A conditional logit model (McFadden, 1974) then gives the probability that a candidate is
+the closest to the wanted fold; it sees the alignment, how compact the guide is, and how far other
+candidates agree, as in 3D-Jury (Ginalski et al., 2003). The choice takes the wanted fold to
+look like one of the candidates, with these probabilities: designs gather on the fold that most
+of the probability agrees on, and others follow where they make the best of the designs better.
 """
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from protein_lab.design.element_table import ElementTable
-from protein_lab.geometry import superimpose
-from protein_lab.typing import FloatArray, IntArray
+from protein_lab.constants import RADIUS_OF_GYRATION_EXPONENT, RADIUS_OF_GYRATION_FACTOR
+from protein_lab.settings import ASSETS
+from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 POOL: Final = 40
 """Candidates that a choice is made from."""
 
-_COEFFICIENTS: Final = {
-    "match_helix": (0.0403, 0.0549),
-    "change_helix": (-0.2502, -0.2447),
-    "lost_helix": (-0.8818, -0.0323),
-    "match_strand": (-0.3144, 0.0994),
-    "change_strand": (-0.3373, -0.2848),
-    "lost_strand": (-0.8958, -0.0497),
-    "loop": (0.0086, -0.0722),
-    "loop_capped": (-0.0579, -0.1443),
-    "loop_other": (0.0457, -0.0430),
-    "loop_same": (0.2394, -0.0962),
-    "inserted": (0.0270, -0.0240),
-    "insertions": (-0.0411, -0.0119),
-    "overhang": (0.0092, -0.0459),
-    "cut": (-0.0092, 0.0022),
-    "start": (0.0222, -0.0398),
-    "end": (0.0246, -0.0553),
-    "length": (0.0124, -0.0096),
-    "pair_helix": (-0.1094, 0.1411),
-    "no_pair_helix": (-0.2541, 0.0007),
-    "turned_helix": (-0.2571, 0.0615),
-    "new_pair_helix": (-0.2152, -0.0385),
-    "pair_strand": (0.3157, 0.1379),
-    "no_pair_strand": (-0.1320, -0.1065),
-    "turned_strand": (0.5580, -0.1452),
-    "new_pair_strand": (0.0040, -0.1473),
-}
-"""Weight of each feature and of its square root, fitted by ridge regression on 240 queries.
+RANKING_FILE: Final = ASSETS / "ranking" / "fold_ranking.toml"
+"""Weights of the model, and how they were fitted."""
 
-All features but ``overhang`` and ``cut`` are shares of the blueprint's residues, elements or loops.
-"""
+_SHARPNESS: Final = (5.0, 15.0)
+"""Growth of the weight of a candidate as juror with its expected TM-score."""
 
-_LOG_LENGTH: Final = 0.0411
-_ELEMENTS: Final = 1.4681
-_CONSTANT: Final = 0.4462
-_CALIBRATION: Final = (1.470, -0.301)
-"""The first few hits of a query are better than the regression on all says: scale and offset."""
+_ALIKE: Final = 0.5
+_NEIGHBORS: Final = 3
+_BEST_OF: Final = 0.85
+"""Weight of the best design against that of the mean of all."""
 
-_LOOP_CAP: Final = 8
-_TAIL_CAP: Final = 15
-_LOOP_OTHER: Final = 3
-_SHARPNESS: Final = 15.0
-"""Growth of the probability of a candidate with its expected TM-score."""
+_OWN: Final = 0.3
+"""Weight of a candidate's own probability against its closeness to all likely candidates."""
 
-_AGREEMENT: Final = 0.5
-"""Weight of closeness to other candidates against that of a candidate's own expected TM-score."""
+_AGAIN: Final = 0.9
+"""Worth of another design of one fold, for each design that it has already."""
 
-_SUPERPOSITIONS: Final = 6
+_MOST: Final = 0.6
+"""Share of the designs that one fold gets where there are others."""
+
+_CONFIDENCE: Final = 1.5
+"""Power of the probabilities in the choice."""
+
+_SAME_FOLD: Final = 0.4
+"""TM-score over residues that two candidates share, above which they are averaged."""
+
+_RELATIVE_SHARPNESS: Final = 8.0
 
 
-def expected_tm(query: ElementTable, table: ElementTable, element_map: IntArray) -> FloatArray:
-    """Estimate the TM-score that each aligned fold will have to the wanted one.
+def candidate_features(
+    alignment: dict[str, FloatArray], expected: FloatArray, guides: FloatArray, close: FloatArray
+) -> dict[str, FloatArray]:
+    """Measure candidates of one blueprint for the ranking.
 
     Parameters
     ----------
-    query, table : ElementTable
-        The blueprint, as a table of one chain, and the chains.
-    element_map : ndarray, shape=(chain, asked)
-        Element of the chain for each element of the blueprint; -1 for none.
-
-    Returns
-    -------
-    ndarray, shape=(chain,)
-        Estimates, comparable between blueprints; not limited to 0..1.
-    """
-    features = {
-        **_element_features(query, table, element_map),
-        **_loop_features(query, table, element_map),
-        **_pair_features(query, table, element_map),
-    }
-    value = np.full(len(element_map), _CONSTANT + _LOG_LENGTH * np.log(query.length[0]))
-    value += _ELEMENTS * element_map.shape[1] / query.length[0]
-    for name, (linear, root) in _COEFFICIENTS.items():
-        value += linear * features[name] + root * np.sqrt(np.maximum(features[name], 0.0))
-    return _CALIBRATION[0] * value + _CALIBRATION[1]
-
-
-def _element_features(
-    query: ElementTable, table: ElementTable, element_map: IntArray
-) -> dict[str, FloatArray]:
-    """Residues of elements that match, change in length, or have no counterpart."""
-    rows = np.arange(len(element_map))[:, None]
-    mapped = element_map >= 0
-    asked = (query.stop - query.start)[0]
-    found = (table.stop - table.start)[rows, element_map]
-    features = {}
-    for kind, name in enumerate(("helix", "strand")):
-        here = mapped & (query.kind[0] == kind)
-        lost = ~mapped & (query.kind[0] == kind)
-        features[f"match_{name}"] = np.where(here, np.minimum(asked, found), 0).sum(axis=1)
-        features[f"change_{name}"] = np.where(here, np.abs(asked - found), 0).sum(axis=1)
-        features[f"lost_{name}"] = np.where(lost, asked, 0).sum(axis=1)
-    return {name: value / query.length[0] for name, value in features.items()}
-
-
-def _loop_features(
-    query: ElementTable, table: ElementTable, element_map: IntArray
-) -> dict[str, FloatArray]:
-    """Count changes of loops, elements of the chain skipped or left over, and the ends."""
-    chains, asked = element_map.shape
-    length = float(query.length[0])
-    rows = np.arange(chains)
-    mapped = element_map >= 0
-    size = table.stop - table.start
-    before = np.concatenate([np.zeros((chains, 1)), np.cumsum(size, axis=1)], axis=1)
-    names = ("loop", "loop_capped", "loop_other", "loop_same", "inserted", "insertions")
-    total: dict[str, FloatArray] = {name: np.zeros(chains) for name in names}
-    previous = np.full(chains, -1)
-    for i in range(asked):
-        ok = mapped[:, i] & (previous >= 0)
-        here, last = element_map[:, i], element_map[rows, previous]
-        span = query.start[0, i] - query.stop[0, previous]
-        change = np.where(ok, np.abs(table.start[rows, here] - table.stop[rows, last] - span), 0)
-        skipped = np.where(ok, before[rows, here] - before[rows, last + 1], 0.0)
-        total["loop"] += change / length
-        total["loop_capped"] += np.minimum(change, _LOOP_CAP) / length
-        total["loop_other"] += (change > _LOOP_OTHER) / asked
-        total["loop_same"] += (ok & (change == 0)) / asked
-        total["inserted"] += skipped / length
-        total["insertions"] += (skipped > 0) / asked
-        previous = np.where(mapped[:, i], i, previous)
-    count = (table.kind >= 0).sum(axis=1)
-    first = np.where(mapped, element_map, table.kind.shape[1]).min(axis=1)
-    last = element_map.max(axis=1)
-    head = table.start[rows, np.minimum(first, count - 1)] - query.start[0, 0]
-    tail = table.length - table.stop[rows, last] - (query.length[0] - query.stop[0, -1])
-    over = before[rows, first] + before[:, -1] - before[rows, last + 1]
-    ends: dict[str, FloatArray] = {
-        "overhang": over / length,
-        "cut": (first > 0).astype(float) + (last < count - 1),
-        "start": np.minimum(np.abs(head), _TAIL_CAP) / length,
-        "end": np.minimum(np.abs(tail), _TAIL_CAP) / length,
-        "length": np.abs(np.log(table.length / length)),
-    }
-    return total | ends
-
-
-def _pair_features(
-    query: ElementTable, table: ElementTable, element_map: IntArray
-) -> dict[str, FloatArray]:
-    """Residues in pairs that the fold has too, lacks, has in another orientation, or adds."""
-    rows = np.arange(len(element_map))[:, None, None]
-    mapped = element_map >= 0
-    both = mapped[:, :, None] & mapped[:, None, :]
-    asked = query.pairs[0]
-    found = table.pairs[rows, element_map[:, :, None], element_map[:, None, :]]
-    found = np.where(both, found, 0)
-    size = (query.stop - query.start)[0]
-    share = np.minimum(size[:, None], size[None, :]) / query.length[0] / 2
-    groups = {
-        "pair": (asked > 0) & (found == asked),
-        "no_pair": (asked > 0) & (found == 0),
-        "turned": (asked > 0) & (found > 0) & (found != asked),
-        "new_pair": (asked == 0) & (found > 0),
-    }
-    return {
-        f"{group}_{name}": np.where(where & (query.kind[0] == kind)[:, None], share, 0).sum((1, 2))
-        for group, where in groups.items()
-        for kind, name in enumerate(("helix", "strand"))
-    }
-
-
-def choose(
-    query: ElementTable, points: FloatArray, element_map: IntArray, expected: FloatArray, k: int
-) -> IntArray:
-    """Choose candidates so that the best of the chosen is expected to come closest.
-
-    Parameters
-    ----------
-    query : ElementTable
-        The blueprint, as a table of one chain.
-    points : ndarray, shape=(candidate, asked, 3, 3)
-        Start, middle and end of every aligned element, angstrom.
-    element_map : ndarray, shape=(candidate, asked)
-        Which elements are aligned: not negative.
+    alignment : dict of str to ndarray
+        Features of the alignments.
     expected : ndarray, shape=(candidate,)
-        Expected TM-scores.
-    k : int
-        How many to choose.
+        First estimates of the TM-scores.
+    guides : ndarray, shape=(candidate, residue, 3)
+        Where each fold leads the residues, angstrom; NaN where it says nothing.
+    close : ndarray, shape=(candidate, candidate)
+        TM-scores between the guides.
 
     Returns
     -------
-    ndarray
-        Candidates in the order of choice, at most ``k``.
+    dict of str to ndarray, shape=(candidate,)
+        By name.
     """
-    close = _likeness(query, points, element_map)
-    probability = np.exp(_SHARPNESS * (expected - expected.max()))
-    probability /= probability.sum()
-    covered = np.zeros(len(expected))
+    others = close - np.diag(np.diag(close))
+    known = np.isfinite(guides[..., 0])
+    size = _relative_size(guides, known)
+    nearest = np.sort(others, axis=1)[:, -_NEIGHBORS:]
+    features = {
+        "expected": expected,
+        "alike": (others > _ALIKE).mean(axis=1),
+        "nearest": nearest.mean(axis=1),
+        "known": known.mean(axis=1),
+        "size": size,
+        "loose": np.maximum(size - 1.0, 0.0),
+    }
+    for sharpness in _SHARPNESS:
+        weight = _softmax(sharpness * expected)
+        jury = others @ weight / np.maximum(1 - weight, 0.1)
+        features[f"jury_{sharpness:.0f}"] = jury
+    for name, value in alignment.items():
+        features[name] = value
+        features[f"root_{name}"] = np.sqrt(np.maximum(value, 0.0))
+    return features
+
+
+def _relative_size(guides: FloatArray, known: BoolArray) -> FloatArray:
+    """Radius of gyration of guides over that expected of the whole chain."""
+    count = np.maximum(known.sum(axis=1), 1)[:, None]
+    filled = np.where(known[..., None], guides, 0.0)
+    center = filled.sum(axis=1) / count
+    offset = np.where(known[..., None], guides - center[:, None], 0.0)
+    size = np.sqrt((offset**2).sum((1, 2)) / count[:, 0])
+    return size / (RADIUS_OF_GYRATION_FACTOR * guides.shape[1] ** RADIUS_OF_GYRATION_EXPONENT)
+
+
+def _softmax(score: FloatArray) -> FloatArray:
+    weight = np.exp(score - score.max())
+    return weight / weight.sum()
+
+
+@cache
+def ranking_weights(path: Path = RANKING_FILE) -> dict[str, float]:
+    """Read the weight of each feature.
+
+    Parameters
+    ----------
+    path : Path
+        Written by ``python -m protein_lab.experiments.fold_ranking``.
+
+    Returns
+    -------
+    dict of str to float
+        By name of the feature.
+    """
+    return {name: float(v) for name, v in tomllib.loads(path.read_text())["weights"].items()}
+
+
+def probabilities(features: dict[str, FloatArray], weights: dict[str, float]) -> FloatArray:
+    """Give the probability of each candidate to be the closest to the wanted fold.
+
+    Parameters
+    ----------
+    features : dict of str to ndarray, shape=(candidate,)
+        From :func:`candidate_features`.
+    weights : dict of str to float
+        From :func:`ranking_weights`.
+
+    Returns
+    -------
+    ndarray, shape=(candidate,)
+        Their sum is 1.
+    """
+    score = np.sum([weight * features[name] for name, weight in weights.items()], axis=0)
+    return _softmax(score)
+
+
+def choose(close: FloatArray, probability: FloatArray, k: int) -> IntArray:
+    """Spread designs over candidates so that the best design and their mean come close.
+
+    Parameters
+    ----------
+    close : ndarray, shape=(candidate, candidate)
+        TM-scores between the candidates.
+    probability : ndarray, shape=(candidate,)
+        Of each to be the closest to the wanted fold.
+    k : int
+        Number of designs.
+
+    Returns
+    -------
+    ndarray, shape=(k,)
+        Candidate of each design; a likely one several times, for up to 60 % of the designs where
+        there are others.
+    """
+    weight = _softmax(_CONFIDENCE * np.log(np.maximum(probability, 1e-12)))
+    central = weight @ close
+    worth = _OWN * weight / weight.max() + (1 - _OWN) * central / central.max()
+    reached = np.zeros(len(weight))
+    times = np.zeros(len(weight))
     chosen: list[int] = []
-    for _ in range(min(k, len(expected))):
-        reached = (probability[:, None] * np.maximum(close, covered[:, None])).sum(axis=0)
-        gain = _AGREEMENT * reached + (1 - _AGREEMENT) * expected
-        gain[chosen] = -np.inf
-        chosen.append(int(gain.argmax()))
-        covered = np.maximum(covered, close[:, chosen[-1]])
+    for _ in range(k):
+        best = (weight[:, None] * np.maximum(close, reached[:, None])).sum(axis=0)
+        gain = _BEST_OF * best + (1 - _BEST_OF) * worth * _AGAIN**times
+        # however sure, a few designs try something else, where there is anything else
+        gain[times >= np.ceil(_MOST * k)] -= 1.0
+        pick = int(gain.argmax())
+        chosen.append(pick)
+        times[pick] += 1
+        reached = np.maximum(reached, close[:, pick])
     return np.array(chosen, dtype=int)
 
 
-def _likeness(query: ElementTable, points: FloatArray, element_map: IntArray) -> FloatArray:
-    """TM-score on element points between all candidates, over elements that both have."""
-    count = len(points)
-    first, second = np.triu_indices(count, 1)
-    size = (query.stop - query.start)[0]
-    mapped = element_map >= 0
-    share = np.where(mapped[first] & mapped[second], size / size.sum(), 0.0) / 3
-    share = np.repeat(share, 3, axis=1)
-    flat = points.reshape(count, -1, 3)
-    scale = max(0.5, 1.24 * np.cbrt(max(0.0, float(query.length[0]) - 15)) - 1.8)
-    weight = share + 1e-9
-    best = np.zeros(first.size)
-    for _ in range(_SUPERPOSITIONS if first.size else 0):
-        rotation, shift = superimpose(flat[first], flat[second], weight)
-        moved = flat[first] @ np.swapaxes(rotation, -1, -2) + shift[:, None]
-        near = 1 / (1 + ((moved - flat[second]) ** 2).sum(-1) / scale**2)
-        best = np.maximum(best, (share * near).sum(axis=1))
-        weight = share * near**2 + 1e-9
-    close = np.eye(count)
-    close[first, second] = close[second, first] = best
-    return close
+def relative_weights(close: FloatArray, expected: FloatArray, number: int) -> FloatArray:
+    """Weigh the candidates that are averaged with one of them.
+
+    Parameters
+    ----------
+    close : ndarray, shape=(candidate,)
+        TM-scores to that candidate.
+    expected : ndarray, shape=(candidate,)
+        Expected TM-scores.
+    number : int
+        Which candidate it is.
+
+    Returns
+    -------
+    ndarray, shape=(candidate,)
+        0 for the candidate itself and for those of another fold.
+    """
+    weight = close**2 * np.exp(_RELATIVE_SHARPNESS * (expected - expected[number]))
+    weight[number] = 0.0
+    return np.where(close > _SAME_FOLD, weight, 0.0)

@@ -20,24 +20,33 @@ from protein_lab.design.ideal_chain import project, torsions, with_oxygen
 from protein_lab.design.minimization import minimize
 from protein_lab.design.peptide_flips import (
     TRAPPED,
-    flip_trapped,
     inner_energies,
     residue_torsions,
+    turn_planes,
 )
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
 from protein_lab.errors import GeometryError
 from protein_lab.geometry import backbone_from_internal, superimpose
-from protein_lab.metrics import dssp, num_clashes, rmsd
+from protein_lab.metrics import backbone_clash_per_1000, dssp, num_clashes, rmsd
 from protein_lab.typing import FloatArray, IntArray
 
 _MIN_RESIDUES = 4
+_SETTLED = 4.0
+_UNUSUAL = 4.0
 _FARTHEST = 1e5
 _EXACT = 1e-3
 _ATOM_TRUST = (0.6, 1.0, 0.6)
 _TRUST_RANGE = (0.2, 3.0)
-_BLOCKS = 3
+_BLOCKS = (1, 2, 2, 2)
+_ROUND_BLOCKS = 2
+_FIRST_REACH = 2.0
+_LAST_REACH = 0.5
 _GOOD_ENOUGH = 0.02
+_PROGRESS = 0.01
+# One clash in a thousand atoms weighs like half a percent of the helix residues.
+_CLASH_SHARE = 0.005
+_UNUSUAL_SHARE = 0.5
 # Ladders of real chains have bulges and frayed ends, so a lost strand residue weighs less.
 _STRAND_SHARE = 0.3
 _FILL_TORSION = -60.0
@@ -46,9 +55,13 @@ _JITTER = 0.1
 
 _STAGES = (
     Strengths(position=1.0, torsion=0.1, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
-    Strengths(position=0.9, torsion=0.25, hydrogen_bond=2.0, repulsion=5.0),
-    Strengths(position=0.3, torsion=0.35, hydrogen_bond=5.0, repulsion=10.0),
-)
+    Strengths(position=0.9, torsion=0.25, hydrogen_bond=4.0, repulsion=5.0),
+    Strengths(position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8),
+    Strengths(
+        position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8,
+        bond=2000.0, angle=1000.0, omega=120.0,
+    ),
+)  # fmt: skip
 
 
 class RefinementOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +73,7 @@ class RefinementOptions(msgspec.Struct, frozen=True, kw_only=True):
         Rounds of minimization, projection and check; each gives the asked structure more weight
         against the field.
     steps : int
-        Minimization steps of a stage.
+        Minimization steps of a block, after which contacts are looked up anew.
     helix_share, strand_share : float
         Shares of asked helix and strand residues that DSSP must assign for convergence.
     trapped_share : float
@@ -70,7 +83,7 @@ class RefinementOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_rounds: int = 4
-    steps: int = 90
+    steps: int = 30
     helix_share: float = 0.95
     strand_share: float = 0.75
     trapped_share: float = 0.05
@@ -146,12 +159,14 @@ def refine(
     for number in range(1, options.max_rounds + 1):
         exact, violation = task.make_exact(trace)
         refined, score = task.measure(exact, violation, number, options)
+        stalled = best is not None and score[-1] > best[0][-1] - _PROGRESS
         if best is None or score < best[0]:
             best = (score, refined)
-        if max(score) <= _GOOD_ENOUGH or number == options.max_rounds:
+        settled = max(score[:-1]) == 0.0 and (stalled or score[-1] <= _GOOD_ENOUGH)
+        if settled or number == options.max_rounds:
             break
-        strengths = _pressed(strengths)
-        trace = task.minimize(task.flip(exact), strengths, options.steps)
+        strengths, task.reach = _pressed(strengths), _LAST_REACH
+        trace = task.minimize(task.flip(exact), strengths, options.steps, _ROUND_BLOCKS)
     if best is None:
         raise GeometryError(f"max_rounds must be at least 1; {options.max_rounds} came.")
     return replace(best[1], rounds=number)
@@ -167,40 +182,46 @@ class _Task:
 
     def __post_init__(self) -> None:
         self.wells = TorsionWells.of(self.blueprint.secondary_structure)
+        self.helical = helix_bonds(self.blueprint.secondary_structure)
         self.local_trust = self.trust
+        self.reach = _FIRST_REACH
         self.energy: RestraintEnergy | None = None
 
     def relax(self, trace: FloatArray, steps: int) -> FloatArray:
         """Run the stages that lead from the field to a nearly exact chain."""
-        for strengths in _STAGES:
-            trace = self.minimize(self.flip(trace), strengths, steps)
+        for strengths, blocks in zip(_STAGES, _BLOCKS, strict=True):
+            trace = self.minimize(self.flip(trace), strengths, steps, blocks)
         return trace
 
     def flip(self, trace: FloatArray) -> FloatArray:
-        """Free residues trapped in forbidden torsions and stop trusting the field there."""
-        trace, self.local_trust = flip_trapped(trace, self.wells, self.trust)
+        """Turn peptide planes into allowed basins and stop trusting the field there."""
+        energies = inner_energies(residue_torsions(trace), self.wells)
+        if energies.max() < _SETTLED:
+            return trace
+        held = np.zeros(len(trace) // 3 - 1, dtype=bool)
+        bonds = self.bonds(trace)
+        held[bonds[:, 0] - 1] = True
+        held[bonds[:, 1]] = True
+        trace, self.local_trust = turn_planes(trace, self.wells, self.trust, held)
         return trace
 
-    def minimize(self, trace: FloatArray, strengths: Strengths, steps: int) -> FloatArray:
-        """Minimize in blocks; each block renews bonds wanted, contacts and preconditioner."""
-        for _ in range(_BLOCKS):
-            energy = RestraintEnergy(
-                self.field.reshape(-1, 3),
-                self.local_trust,
-                self.wells,
-                self.bonds(trace),
-                strengths,
-            )
+    def minimize(
+        self, trace: FloatArray, strengths: Strengths, steps: int, blocks: int
+    ) -> FloatArray:
+        """Minimize in blocks; each block renews contacts and preconditioner."""
+        energy = RestraintEnergy(
+            self.field.reshape(-1, 3), self.local_trust, self.wells, self.bonds(trace), strengths
+        )
+        for _ in range(blocks):
             energy.find_pairs(trace)
-            trace = minimize(energy, trace, energy.curvature(trace), steps // _BLOCKS)
-            self.energy = energy
+            trace = minimize(energy, trace, energy.curvature(trace), steps)
+        self.energy = energy
         return trace
 
     def bonds(self, trace: FloatArray) -> IntArray:
         """Hydrogen bonds that the blueprint asks for, as donor and acceptor residues."""
-        helical = helix_bonds(self.blueprint.secondary_structure)
-        sheet = sheet_bonds(expand(trace), self.blueprint, helical)
-        return np.array(helical + sheet, dtype=np.int64).reshape(-1, 2)
+        sheet = sheet_bonds(expand(trace), self.blueprint, self.helical, self.reach)
+        return np.array(self.helical + sheet, dtype=np.int64).reshape(-1, 2)
 
     def make_exact(self, trace: FloatArray) -> tuple[FloatArray, float]:
         """Project a trace; where that fails, rebuild the chain from its torsions."""
@@ -249,7 +270,9 @@ class _Task:
             problems=tuple(problems),
             secondary_structure=obtained,
         )
-        lost = lost_helix + _STRAND_SHARE * lost_strand + trapped
+        unusual = float((energies > _UNUSUAL).mean())
+        lost = lost_helix + _STRAND_SHARE * lost_strand + trapped + _UNUSUAL_SHARE * unusual
+        lost += _CLASH_SHARE * backbone_clash_per_1000(backbone)
         score = (float(violation > _EXACT), float(clashes), float(moved > options.max_moved), lost)
         return refined, score
 
@@ -264,9 +287,9 @@ def _pressed(strengths: Strengths) -> Strengths:
     return replace(
         strengths,
         position=strengths.position * 0.5,
-        torsion=strengths.torsion * 1.3,
-        hydrogen_bond=strengths.hydrogen_bond * 1.5,
-        repulsion=strengths.repulsion * 1.5,
+        torsion=strengths.torsion * 1.2,
+        hydrogen_bond=strengths.hydrogen_bond * 1.2,
+        repulsion=strengths.repulsion * 1.2,
     )
 
 

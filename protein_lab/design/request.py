@@ -11,10 +11,12 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import inspect
 
+from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
+from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
@@ -43,7 +45,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend : {"auto", "numpy", "torch", "jax"}
         Array library; ``auto`` takes torch, else JAX, else NumPy.
     steps : int
-        Integration steps of the flow.
+        Evaluations of the operator while the flow integrates.
     samples_per_design : int
         Samples drawn for each design; their spread is its uncertainty, the best is kept.
     prior : {"library", "polymer"}
@@ -51,7 +53,10 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         operator folds by itself.
     novelty : float
         How much of a real fold is dissolved in noise before the operator folds it anew: 0 keeps
-        it, 1 keeps nothing of it. Without meaning for polymers, which are no folds.
+        it, 1 keeps nothing of it. Where elements are open, those of a real chain are also
+        rearranged: at 1 by four moves. The second holds for polymers too, the first does not.
+    sequence : SequenceOptions
+        How sequences are drawn for every backbone; no part of it changes a backbone.
     preset : {"geometry"}
         Validation preset.
     name : str
@@ -66,10 +71,11 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     operator: Literal["enhanced_deeponet", "fno", "deeponet"] = "enhanced_deeponet"
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
-    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = 25
+    steps: Annotated[int, msgspec.Meta(ge=1, le=500)] = SAMPLING_STEPS
     samples_per_design: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     prior: Literal["library", "polymer"] = "library"
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    sequence: SequenceOptions = SequenceOptions()
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 

@@ -23,6 +23,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_states,
 )
 from protein_lab.design.blueprint import Blueprint, Pair, blueprint_of, sample_blueprint
+from protein_lab.design.blueprint_moves import recombine
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ProteinLabError
@@ -67,7 +68,8 @@ def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corp
     """Draw what a request leaves open: length, states, and the elements of open stretches.
 
     Open stretches of fewer than :data:`MIN_FILL` residues become loop; longer ones take the
-    blueprint of a stretch of a real chain. Elements that are drawn keep :data:`FLANK` loop
+    blueprint of a stretch of a real chain, with as many moves of its elements as the novelty of
+    the request says. Elements that are drawn keep :data:`FLANK` loop
     residues from asked ones, so asked elements keep their ends.
 
     Parameters
@@ -91,10 +93,10 @@ def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corp
     layout = Layout(length, asked)
     drawn: list[tuple[int, Blueprint]] = []
     if set(states) <= {UNSPECIFIED}:
-        drawn.append((0, sample_blueprint(length, rng, corpus)))
+        drawn.append((0, _new_blueprint(length, rng, corpus, request.novelty)))
         states = drawn[0][1].secondary_structure
     else:
-        states, drawn = _fill(states, rng, corpus)
+        states, drawn = _fill(states, rng, corpus, request.novelty)
     full = Blueprint(states)
     numbers = {(item.start, item.stop): number for number, item in enumerate(full.elements)}
     pairs = _drawn_pairs(drawn, numbers)
@@ -118,8 +120,15 @@ def _draw_length(request: DesignRequest, rng: np.random.Generator) -> int:
     return int(rng.integers(low, high + 1))
 
 
+def _new_blueprint(
+    length: int, rng: np.random.Generator, corpus: Corpus, novelty: float
+) -> Blueprint:
+    """Draw the blueprint of a real chain and move its elements as far as novelty says."""
+    return recombine(sample_blueprint(length, rng, corpus), novelty, rng)
+
+
 def _fill(
-    states: str, rng: np.random.Generator, corpus: Corpus
+    states: str, rng: np.random.Generator, corpus: Corpus, novelty: float
 ) -> tuple[str, list[tuple[int, Blueprint]]]:
     """Replace open residues; also return the drawn blueprints and where they start."""
     filled: list[str] = []
@@ -137,7 +146,7 @@ def _fill(
             if inner < MIN_FILL:
                 filled.append("L" * size)
             else:
-                blueprint = sample_blueprint(inner, rng, corpus)
+                blueprint = _new_blueprint(inner, rng, corpus, novelty)
                 drawn.append((start + before, blueprint))
                 filled.append("L" * before + blueprint.secondary_structure + "L" * after)
         start = stop

@@ -21,12 +21,17 @@ from protein_lab.flow import FlowSample
 from protein_lab.geometry import place_oxygen, radius_of_gyration
 from protein_lab.metrics import (
     dssp,
+    find_knot,
     num_clashes,
     pairing_met,
     secondary_structure_adherence,
     segment_overlap,
 )
+from protein_lab.metrics.knots import UNKNOT
 from protein_lab.typing import Check, FloatArray, Measurement
+
+_MOST_REFINED: Final = 2
+"""Samples that are refined when the last of them is sound; the others promise less."""
 
 _ENOUGH_HELIX: Final = 0.95
 _ENOUGH_STRAND: Final = 0.85
@@ -143,17 +148,22 @@ def rank_key(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A refined sample with its figures, those of its raw field, and whether it may be shown."""
+    """A refined sample with its figures, those of its raw field, and whether it may be shown.
+
+    A knotted chain is never sound: hardly any protein has a knot, and none that was drawn was
+    asked for.
+    """
 
     backbone: FloatArray
     metrics: dict[str, float]
     field_metrics: dict[str, float]
     is_sound: bool
+    is_knotted: bool = False
 
     @property
-    def rank(self) -> tuple[bool, float]:
+    def rank(self) -> tuple[bool, bool, float]:
         """Order of candidates, higher is better: no score makes up for broken geometry."""
-        return (self.is_sound, self.metrics["score"])
+        return (not self.is_knotted, self.is_sound, self.metrics["score"])
 
     @property
     def is_enough(self) -> bool:
@@ -184,7 +194,8 @@ def refine_best(
     complete : Blueprint
         The same with all pairs that the refinement shall build.
     is_sound : callable
-        Whether a backbone passes the checks that every design has to pass.
+        Whether a backbone passes the checks that every design has to pass; knots are looked for
+        in any case.
     """
     raw = [field_metrics(sample, asked) for sample in drawn.field]
     order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
@@ -193,9 +204,10 @@ def refine_best(
         refined = refine(drawn.field[number], complete, drawn.sigma[number])
         metrics = backbone_metrics(refined.backbone, asked)
         metrics["moved_rmsd"] = refined.moved_rmsd
-        sound = is_sound(refined.backbone)
-        candidates.append(Candidate(refined.backbone, metrics, raw[number], sound))
-        if candidates[-1].is_enough:
+        knotted = find_knot(refined.backbone[:, 1]).name != UNKNOT
+        sound = not knotted and is_sound(refined.backbone)
+        candidates.append(Candidate(refined.backbone, metrics, raw[number], sound, knotted))
+        if candidates[-1].is_enough or (sound and len(candidates) == _MOST_REFINED):
             break
     return max(candidates, key=lambda candidate: candidate.rank)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Final
@@ -36,7 +37,7 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     Attributes
     ----------
     num_sequences : int
-        Sequences for each design; the most probable one becomes the design's own.
+        Sequences for each design, 0 for none; the most probable one becomes the design's own.
     temperature : float
         Low values keep to the most probable residues, but repeat a few of them too often; at 1
         residues are drawn as probable as the operator holds them.
@@ -46,7 +47,7 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         One-letter codes that no residue gets unless it is fixed.
     """
 
-    num_sequences: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    num_sequences: Annotated[int, msgspec.Meta(ge=0, le=64)] = 4
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=2.0)] = 0.5
     fixed: Annotated[tuple[FixedResidue, ...], msgspec.Meta(max_length=MAX_LENGTH)] = ()
     excluded: Annotated[str, msgspec.Meta(max_length=20)] = ""
@@ -63,6 +64,18 @@ class SequenceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """
         yield from self._fixed_faults(f"{path}.fixed", shortest)
         yield from _excluded_faults(self.excluded, f"{path}.excluded")
+        if self.num_sequences == 0:
+            yield from self._unused_faults(path)
+
+    def _unused_faults(self, path: str) -> Iterator[Fault]:
+        for name in ("fixed", "excluded"):
+            if getattr(self, name):
+                yield Fault(
+                    path=f"{path}.{name}",
+                    message="Without sequences this has no effect.",
+                    remedy=f"Set {path}.num_sequences to 1 or more, or leave this out.",
+                    severity="warning",
+                )
 
     def _fixed_faults(self, path: str, shortest: int) -> Iterator[Fault]:
         first: dict[int, int] = {}
@@ -111,6 +124,36 @@ class DesignedSequence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     score: float
     probability: tuple[float, ...]
     entropy: tuple[float, ...]
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of minus the score: 1 is certainty, 20 is blind guessing."""
+        return math.exp(-self.score)
+
+
+class SequenceDraw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sequences of one design, or why there are none.
+
+    Attributes
+    ----------
+    drawn : tuple of DesignedSequence
+        Best score first; empty when none were asked for or ``failed``.
+    failed : str or None
+        Reason when sequences were asked for and none came out.
+    """
+
+    drawn: tuple[DesignedSequence, ...] = ()
+    failed: str | None = None
+
+    @property
+    def best(self) -> str | None:
+        """One-letter codes of the sequence with the best score."""
+        return self.drawn[0].sequence if self.drawn else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures of the best sequence for the metrics of its design; none without sequences."""
+        return {"sequence_perplexity": self.drawn[0].perplexity} if self.drawn else {}
 
 
 def _excluded_faults(excluded: str | None, path: str) -> Iterator[Fault]:

@@ -10,11 +10,20 @@ Everything random comes from a NumPy generator; backends agree to rounding of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from protein_lab.constants import AMINO_ACIDS
-from protein_lab.design.sequence_options import LETTERS, DesignedSequence, SequenceOptions
+from protein_lab.design.sequence_options import (
+    LETTERS,
+    DesignedSequence,
+    SequenceDraw,
+    SequenceOptions,
+)
+from protein_lab.errors import GeometryError, ProteinLabError, WeightsError
 from protein_lab.models.sequence import NUM_TYPES, EncodedBackbone, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.operators.neighborhood import find_neighbors
@@ -22,10 +31,54 @@ from protein_lab.typing import FloatArray, IntArray
 
 _BANNED = -1e9
 
+_EXPECTED_FAILURES: Final = (
+    ProteinLabError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    np.linalg.LinAlgError,
+)
+"""What weights, backends and odd backbones can raise; torch and JAX raise RuntimeError."""
+
 
 def sequence_stream(seed: int, index: int) -> np.random.Generator:
     """Random stream for the sequences of one design, apart from that of its coordinates."""
     return np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=(1,)))
+
+
+def draw_sequences(
+    load: Callable[[], SequenceOperator],
+    backbone: FloatArray,
+    options: SequenceOptions,
+    rng: np.random.Generator,
+) -> SequenceDraw:
+    """Draw the sequences of a design, whose backbone stays whatever goes wrong here.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the operator; called only when sequences are asked for.
+    backbone : ndarray, shape=(residue, 4, 3)
+        N, CA, C, O, angstrom.
+    options : SequenceOptions
+        As for :func:`design_sequences`.
+    rng : Generator
+        From :func:`sequence_stream`, so that a backbone never depends on its sequences.
+
+    Returns
+    -------
+    SequenceDraw
+        Best score first; ``failed`` says why there are none although they were asked for.
+    """
+    if options.num_sequences == 0:
+        return SequenceDraw()
+    try:
+        return SequenceDraw(drawn=tuple(design_sequences(load(), backbone, options, rng)))
+    except _EXPECTED_FAILURES as error:
+        return SequenceDraw(failed=str(error) or type(error).__name__)
 
 
 def design_sequences(
@@ -50,7 +103,16 @@ def design_sequences(
     -------
     list of DesignedSequence
         Best score first.
+
+    Raises
+    ------
+    GeometryError
+        When the backbone is not finite.
+    WeightsError
+        When the operator gives no finite numbers.
     """
+    if not np.isfinite(backbone).all():
+        raise GeometryError("Expected a finite backbone, but it has coordinates that are not.")
     size, count = len(backbone), options.num_sequences
     xp = operator.backend
     fixed = np.zeros(size, dtype=bool)
@@ -77,6 +139,11 @@ def design_sequences(
     if fixed.any():
         shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
         logits[:, fixed] = xp.to_numpy(shown).astype(np.float64)[:, fixed]
+    if not np.isfinite(logits).all():
+        raise WeightsError(
+            "The sequence operator gave numbers that are not finite.",
+            "Its weights are broken, or this backbone is unlike any protein; no sequence was made.",
+        )
     return _ranked(residues, _softmax(logits), fixed)
 
 

@@ -24,6 +24,9 @@ TOLERANCE = 0.1
 Their fields agree to 1e-3 angstrom; the minimization that follows amplifies the last bits.
 """
 
+SCORE_TOLERANCE = 0.2
+"""Nats within which the mean score of a design's sequences must then agree."""
+
 _SAME_BITS = ("versions", "backend", "device", "platform")
 """Parts of the provenance that have to agree before bits can be expected to agree."""
 
@@ -162,7 +165,7 @@ def _compare(stored: DesignResult, again: DesignResult, tolerance: float) -> Ite
 def _compare_designs(
     name: str, before: Design, now: Design, tolerance: float
 ) -> Iterator[Difference]:
-    for part in ("failed", "source", "sequence", "blueprint"):
+    for part in ("failed", "source", "blueprint"):
         old, new = getattr(before, part), getattr(now, part)
         if old != new:
             yield Difference(what=f"{name}: {part}", message=f"stored {old}, now {new}")
@@ -170,11 +173,36 @@ def _compare_designs(
         message = _compare_arrays(getattr(before, part), getattr(now, part), tolerance)
         if message:
             yield Difference(what=f"{name}: {part}", message=message)
+    message = _compare_sequences(before, now, exact=tolerance == 0.0)
+    if message:
+        yield Difference(what=f"{name}: sequences", message=message)
     old_verdicts, new_verdicts = _verdicts(before), _verdicts(now)
     for item in sorted(old_verdicts.keys() | new_verdicts.keys()):
         old, new = old_verdicts.get(item), new_verdicts.get(item)
         if old != new:
             yield Difference(what=f"{name}: {item}", message=f"stored {old}, now {new}")
+
+
+def _compare_sequences(before: Design, now: Design, exact: bool) -> str:
+    """Say how the sequences of two designs differ; nothing when they do not.
+
+    On a backbone that differs in its last bits a residue may be drawn otherwise, and those after
+    it with it; then only the number of sequences and the mean score must agree.
+    """
+    if before.sequence_failed != now.sequence_failed:
+        return f"stored {before.sequence_failed or 'drawn'}, now {now.sequence_failed or 'drawn'}"
+    if len(before.sequences) != len(now.sequences):
+        return f"stored {len(before.sequences)} sequences, now {len(now.sequences)}"
+    if exact:
+        pairs = zip(before.sequences, now.sequences, strict=True)
+        places = [number for number, (old, new) in enumerate(pairs, start=1) if old != new]
+        return f"{len(places)} of {len(now.sequences)} differ, first {places[0]}" if places else ""
+    if not now.sequences:
+        return ""
+    old, new = (float(np.mean([made.score for made in d.sequences])) for d in (before, now))
+    return (
+        "" if abs(old - new) <= SCORE_TOLERANCE else f"mean score stored {old:.3f}, now {new:.3f}"
+    )
 
 
 def _verdicts(design: Design) -> dict[str, str]:

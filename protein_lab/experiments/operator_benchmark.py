@@ -24,7 +24,7 @@ from protein_lab.experiments.operator_measures import (
     sampling_errors,
 )
 from protein_lab.experiments.operator_sampling import residue_chain, smooth_chain
-from protein_lab.experiments.quality import Row
+from protein_lab.experiments.rows import Row
 from protein_lab.models.weights import OPERATORS, available, load_operator
 from protein_lab.training.batches import TrainingChain
 from protein_lab.training.corpus import Corpus

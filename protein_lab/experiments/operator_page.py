@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from protein_lab.experiments.operator_benchmark import REFERENCE, OperatorFigures
-from protein_lab.experiments.quality import quality_page
 from protein_lab.experiments.report_figures import address
 from protein_lab.experiments.report_html import figure
+from protein_lab.experiments.rows_page import rows_page
 
 COLORS = {"enhanced_deeponet": "#d55e00", "fno": "#0072b2", "deeponet": "#009e73"}
 """Of Okabe and Ito (2008), as in all pictures."""
@@ -39,7 +39,7 @@ def operator_page(figures: OperatorFigures) -> str:
         "Operators trained at one point a residue, given more; real test chains.",
     )
     curves = sampling + (losses if figures.losses else "")
-    return quality_page(figures.rows, "Operators as maps between functions", curves)
+    return rows_page(figures.rows, "Operators as maps between functions", curves)
 
 
 def _picture(curves: Mapping[str, Mapping[int, float]], label: str, orders: bool) -> str:

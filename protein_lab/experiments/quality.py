@@ -1,19 +1,15 @@
-"""The quality benchmark: designs for blueprints of held-out chains, beside three baselines."""
+"""The quality benchmark: designs for blueprints of held-out chains, beside their baselines."""
 
 from __future__ import annotations
 
-import html
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal
 
-import msgspec
 import numpy as np
 
-from protein_lab.engine import Runtime
 from protein_lab.errors import CorpusError, ProteinLabError
 from protein_lab.experiments.quality_measures import (
     GROUPS,
@@ -21,48 +17,27 @@ from protein_lab.experiments.quality_measures import (
     Tally,
     case_of,
     is_answerable,
-    measure_case,
 )
+from protein_lab.experiments.quality_paired import paired_rows
+from protein_lab.experiments.quality_parts import PARTS, Job, Part, measure_job
+from protein_lab.experiments.rows import Row, machine_row
 from protein_lab.metrics import NATIVE_CLASHES_PER_1000
+from protein_lab.models.weights import available, read_card
+from protein_lab.runtime import Runtime
+from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 
 SEED: Final = 20
 LENGTHS: Final = (50, 128)
-QUICK_BLUEPRINTS: Final = 40
+QUICK_BLUEPRINTS: Final = 10
 FULL_BLUEPRINTS: Final = 200
 SAMPLES: Final = 4
+QUICK_BASELINE_SAMPLES, FULL_BASELINE_SAMPLES = 1, 2
+"""Designs a blueprint of everything that is only compared with."""
+
 _RESAMPLES: Final = 2000
 
 Progress = Callable[[int, int], None]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One figure of the benchmark.
-
-    Attributes
-    ----------
-    name : str
-        What was measured; figures of baselines start with the name of the baseline.
-    value, low, high : float or None
-        The figure and its 95 % bootstrap interval over blueprints; None where nothing was asked.
-    unit : str
-        Unit of the three.
-    floor : float or None
-        What the figure has to reach or must not exceed, as the note says; None without demand.
-    ok : bool
-        Whether it does; true without a floor.
-    note : str
-        How to read the figure.
-    """
-
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    unit: str
-    floor: float | None
-    ok: bool
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +103,7 @@ def run_quality(
     progress: Progress | None = None,
     num_blueprints: int | None = None,
     num_samples: int = SAMPLES,
+    parts: Sequence[str] = tuple(PARTS),
 ) -> list[Row]:
     """Run the benchmark.
 
@@ -136,31 +112,33 @@ def run_quality(
     Parameters
     ----------
     quick : bool
-        40 blueprints instead of 200.
+        10 blueprints instead of 200, and fewer designs of what is compared with.
     operator : str
-        Name of the operator.
+        Name of the operator that makes the designs.
     backend : str, optional
         Array backend; by default as the settings say.
     workers : int
         Processes; one runs in this process.
     progress : callable, optional
-        Called with the numbers of finished and of all blueprints.
+        Called with the numbers of finished and of all blueprints, over all parts.
     num_blueprints : int, optional
         Blueprints instead of the number that ``quick`` says.
     num_samples : int
         Designs for each blueprint.
+    parts : sequence of str
+        What to run, of :data:`protein_lab.experiments.quality_parts.PARTS`.
 
     Returns
     -------
     list of Row
-        Designs first, then the baselines.
+        Designs first, then the baselines, paired differences, and the machine.
 
     Raises
     ------
     CorpusError
         If the corpus has no suitable test chain.
     ProteinLabError
-        If there is no worker or nothing to design.
+        If there is no worker, nothing to design, or a part is unknown.
     """
     if workers < 1 or num_samples < 1 or (num_blueprints is not None and num_blueprints < 1):
         raise ProteinLabError(
@@ -168,31 +146,89 @@ def run_quality(
             f"{num_blueprints} and {num_samples}.",
             "Give numbers of 1 or more.",
         )
+    unknown = [name for name in parts if name not in PARTS]
+    if unknown or not parts:
+        raise ProteinLabError(
+            f"Expected parts of {', '.join(PARTS)}, but got {', '.join(unknown) or 'none'}."
+        )
     wanted = num_blueprints or (QUICK_BLUEPRINTS if quick else FULL_BLUEPRINTS)
-    runtime = Runtime.open(operator, backend)
-    cases = held_out_cases(runtime.corpus, wanted, num_samples, operator)
+    fewer = min(num_samples, QUICK_BASELINE_SAMPLES if quick else FULL_BASELINE_SAMPLES)
+    corpus = Corpus.open()
+    chosen = [PARTS[name] for name in PARTS if name in parts]
+    runnable = [part for part in chosen if part.operator is None or part.operator in available()]
+    jobs = [
+        Job(part.name, case, part.operator or operator, backend)
+        for part in runnable
+        for case in held_out_cases(
+            corpus, wanted, num_samples if part.is_main else fewer, operator,
+            novel_fold=True if part.novel_fold else None,
+        )
+    ]  # fmt: skip
     found: dict[int, dict[str, Tally]] = {}
-    measured = (
-        ((number, measure_case(case, runtime)) for number, case in enumerate(cases))
-        if workers == 1
-        else _in_processes(cases, operator, backend, workers)
-    )
-    for number, tallies in measured:
+    for number, tallies in _measured(jobs, workers):
         found[number] = tallies
         if progress is not None:
-            progress(len(found), len(cases))
-    return rows_of([found[number] for number in range(len(cases))])
+            progress(len(found), len(jobs))
+    groups = _by_group(jobs, found)
+    rows = [row for prefix, group in groups.items() for row in group_rows(prefix, group)]
+    rows += [_not_run(part) for part in chosen if part not in runnable]
+    rows += [_training_row(name) for name in dict.fromkeys(job.operator for job in jobs)]
+    return [*rows, *paired_rows(groups), machine_row()]
 
 
-def held_out_cases(corpus: Corpus, count: int, num_samples: int, operator: str) -> list[Case]:
+def _by_group(
+    jobs: Sequence[Job], found: Mapping[int, Mapping[str, Tally]]
+) -> dict[str, list[Tally]]:
+    """Collect the tallies of all blueprints by prefix; the order of blueprints is kept."""
+    groups: dict[str, list[Tally]] = {}
+    for number in range(len(jobs)):
+        for prefix, tally in found[number].items():
+            groups.setdefault(prefix, []).append(tally)
+    return groups
+
+
+def _not_run(part: Part) -> Row:
+    note = f"Not run: there are no weights of {part.operator}."
+    return Row(f"{part.name}: not run", None, None, None, "", None, True, note)
+
+
+def _training_row(operator: str) -> Row:
+    """Say how long an operator was trained: unequal training makes differences say less."""
+    card = read_card(Settings.from_environment().weights / f"{operator}.toml")
+    steps, loss = card.get("training", {}).get("steps"), card.get("held_out", {}).get("loss")
+    known = None if steps is None else float(steps)
+    note = f"Held-out loss of the flow: {loss}." if loss is not None else "Its card has no loss."
+    name = f"{operator}: training steps"
+    return Row(name, known, known, known, "count", None, True, note)
+
+
+def held_out_cases(
+    corpus: Corpus,
+    count: int,
+    num_samples: int,
+    operator: str,
+    novel_fold: bool | None = None,
+) -> list[Case]:
     """Choose test chains of 50 to 128 residues at random, always the same ones.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    count : int
+        Blueprints; fewer come where there are no more.
+    num_samples : int
+        Designs of each.
+    operator : str
+        Name of the operator that is asked for.
+    novel_fold : bool, optional
+        Only chains whose fold no chain of the library has.
 
     Raises
     ------
     CorpusError
         If there is none.
     """
-    pool = corpus.indices("test", *LENGTHS)
+    pool = corpus.indices("test", *LENGTHS, novel_fold=novel_fold)
     cases: list[Case] = []
     for index in np.random.default_rng(SEED).permutation(pool):
         case = case_of(corpus, int(index), num_samples, operator, SEED)
@@ -209,28 +245,25 @@ def held_out_cases(corpus: Corpus, count: int, num_samples: int, operator: str) 
     return cases
 
 
-_worker_runtime: list[Runtime] = []
-"""Opened once in each worker process; loading takes longer than a design."""
+_worker_runtimes: dict[tuple[str, str | None], Runtime] = {}
+"""Opened once in each process; loading takes longer than a design."""
 
 
-def _start_worker(operator: str, backend: str | None) -> None:
-    _worker_runtime.append(Runtime.open(operator, backend))
+def _measure(job: Job) -> dict[str, Tally]:
+    """Measure a job with the runtime of this process."""
+    key = (job.operator, job.backend)
+    if key not in _worker_runtimes:
+        _worker_runtimes[key] = Runtime.open(*key)
+    return measure_job(job, _worker_runtimes[key])
 
 
-def _measure_in_worker(case: Case) -> dict[str, Tally]:
-    return measure_case(case, _worker_runtime[0])
-
-
-def _in_processes(
-    cases: Sequence[Case], operator: str, backend: str | None, workers: int
-) -> Iterator[tuple[int, dict[str, Tally]]]:
-    """Measure blueprints in fresh processes; a forked one may inherit locked threads."""
-    with ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        partial(_start_worker, operator, backend),
-    ) as pool:
-        waiting = {pool.submit(_measure_in_worker, case): n for n, case in enumerate(cases)}
+def _measured(jobs: Sequence[Job], workers: int) -> Iterator[tuple[int, dict[str, Tally]]]:
+    """Measure jobs here or in fresh processes; a forked one may inherit locked threads."""
+    if workers == 1:
+        yield from ((number, _measure(job)) for number, job in enumerate(jobs))
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(_measure, job): number for number, job in enumerate(jobs)}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 
@@ -248,16 +281,25 @@ def rows_of(tallies: Sequence[Mapping[str, Tally]]) -> list[Row]:
     list of Row
         A row for every figure that a group has.
     """
-    picks = np.random.default_rng(SEED).integers(len(tallies), size=(_RESAMPLES, len(tallies)))
-    rows: list[Row] = []
-    for prefix in GROUPS:
-        group = [item[prefix] for item in tallies]
-        rows += [
-            _row(prefix, figure, group, picks)
-            for figure in _FIGURES
-            if figure.kind == "median" or any(figure.key in item.sums for item in group)
-        ]
-    return rows
+    return [row for prefix in GROUPS for row in group_rows(prefix, [t[prefix] for t in tallies])]
+
+
+def group_rows(prefix: str, group: Sequence[Tally]) -> list[Row]:
+    """Turn the figures of one group into rows.
+
+    Parameters
+    ----------
+    prefix : str
+        What names begin with; the group without a prefix has floors.
+    group : sequence of Tally
+        One a blueprint.
+    """
+    picks = np.random.default_rng(SEED).integers(len(group), size=(_RESAMPLES, len(group)))
+    return [
+        _row(prefix, figure, group, picks)
+        for figure in _FIGURES
+        if figure.kind == "median" or any(figure.key in item.sums for item in group)
+    ]
 
 
 def _row(prefix: str, figure: _Figure, group: Sequence[Tally], picks: np.ndarray) -> Row:
@@ -292,44 +334,3 @@ def _values(figure: _Figure, group: Sequence[Tally], picks: np.ndarray) -> np.nd
         return sums[:, 0]
     known = sums[:, 1] > 0
     return np.where(known, sums[:, 0] / np.where(known, sums[:, 1], 1.0), np.nan)
-
-
-def quality_page(rows: Sequence[Row], title: str = "Quality of designs", pictures: str = "") -> str:
-    """Write the rows as one HTML page that needs no other file.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        From :func:`run_quality`.
-    title : str
-    pictures : str
-        HTML that stands before the table.
-    """
-    lines = [
-        f'<tr class="{"" if row.ok else "miss"}"><td>{html.escape(row.name)}</td>'
-        f"<td>{_number(row.value)}</td><td>{_number(row.low)} to {_number(row.high)}</td>"
-        f"<td>{html.escape(row.unit)}</td><td>{_number(row.floor)}</td>"
-        f"<td>{_verdict(row)}</td><td>{html.escape(row.note)}</td></tr>"
-        for row in rows
-    ]
-    heads = ("Figure", "Value", "95 % interval", "Unit", "Floor", "Reached", "Note")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>'
-        f"{html.escape(title)}</title><style>"
-        "body{font:15px system-ui;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:.25em .7em;border-bottom:1px solid #ccc;text-align:left}"
-        ".miss{background:#fde2e2}figure{display:inline-block;max-width:32em;margin:0 2em 1em 0}"
-        f"</style></head><body><h1>{html.escape(title)}</h1>{pictures}<table><thead>"
-        f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></body></html>\n"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _verdict(row: Row) -> str:
-    if row.floor is None:
-        return ""
-    return "yes" if row.ok else "no"

@@ -143,24 +143,52 @@ def measure_case(case: Case, runtime: Runtime) -> dict[str, Tally]:
         By prefix, see :data:`GROUPS`.
     """
     count = case.request.num_designs
-    designs = [design_one(case.request, index, runtime) for index in range(count)]
+    tallies = {"": measure_designs(case, runtime)}
     with one_thread(runtime):
         hits = runtime.hits(case.blueprint)
-        relatives = list(dict.fromkeys(chain for hit in hits for chain in _chains(hit)))
-        made = [
-            None if item.failed is not None else _sample(case, item.backbone) for item in designs
-        ]
         rng = np.random.default_rng(case.request.seed)
         native = np.asarray(case.chain.backbone, dtype=np.float32)
-        joined = [_sample(case, _ideal_joined(case.blueprint, rng)) for _ in range(count)]
+        joined = [_sample(case, ideal_joined(case.blueprint, rng)) for _ in range(count)]
         folds = [_fold_sample(case, hit, runtime.corpus) for hit in hits[:count]]
-        compared = (made, [_sample(case, native)], folds, joined)
-        tallies = {
-            prefix: _tally(case, samples, runtime.corpus, relatives)
-            for prefix, samples in zip(GROUPS, compared, strict=True)
-        }
-    _add_design_figures(tallies[""], case, designs)
+        compared = ([_sample(case, native)], folds, joined)
+        for prefix, samples in zip(GROUPS[1:], compared, strict=True):
+            tallies[prefix] = _tally(case, samples, runtime.corpus, relatives_of(case, runtime))
     return tallies
+
+
+def measure_designs(case: Case, runtime: Runtime) -> Tally:
+    """Design for one blueprint and measure the designs alone."""
+    count = case.request.num_designs
+    designs = [design_one(case.request, index, runtime) for index in range(count)]
+    backbones = [None if item.failed is not None else item.backbone for item in designs]
+    tally = measure_backbones(case, backbones, runtime)
+    _add_design_figures(tally, case, designs)
+    return tally
+
+
+def measure_backbones(
+    case: Case, backbones: Sequence[FloatArray | None], runtime: Runtime
+) -> Tally:
+    """Measure backbones for one blueprint, whoever made them.
+
+    Parameters
+    ----------
+    case : Case
+        What was asked.
+    backbones : sequence of (residue, 4, 3) array
+        Angstrom; None where none came out, which counts as a miss.
+    runtime : Runtime
+        Library and corpus.
+    """
+    with one_thread(runtime):
+        samples = [None if item is None else _sample(case, item) for item in backbones]
+        return _tally(case, samples, runtime.corpus, relatives_of(case, runtime))
+
+
+def relatives_of(case: Case, runtime: Runtime) -> list[int]:
+    """Chains of the library that the search finds for a blueprint."""
+    hits = runtime.hits(case.blueprint)
+    return list(dict.fromkeys(chain for hit in hits for chain in _chains(hit)))
 
 
 def _add_design_figures(tally: Tally, case: Case, designs: Sequence[Design]) -> None:
@@ -211,8 +239,19 @@ def _fold_sample(case: Case, hit: Hit, corpus: Corpus) -> Sample | None:
     return Sample(chain.backbone, "".join(states), met)
 
 
-def _ideal_joined(blueprint: Blueprint, rng: np.random.Generator) -> FloatArray:
-    """Ideal helices and strands in sequence, joined by loops with random allowed torsions."""
+def ideal_joined(blueprint: Blueprint, rng: np.random.Generator) -> FloatArray:
+    """Ideal helices and strands in sequence, joined by loops with random allowed torsions.
+
+    Parameters
+    ----------
+    blueprint : Blueprint
+    rng : Generator
+
+    Returns
+    -------
+    (residue, 4, 3) array
+        Angstrom.
+    """
     wells = TorsionWells.of("L")
     used = np.isfinite(wells.heights[0])
     spread = 1.0 / np.sqrt(wells.stiffness[0][used])

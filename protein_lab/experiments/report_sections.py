@@ -28,6 +28,7 @@ from protein_lab.experiments.report_html import (
     text,
     words,
 )
+from protein_lab.experiments.report_sequences import sequence_section
 from protein_lab.store.summary import DesignSummary
 from protein_lab.typing import Check, FloatArray, Measurement
 from protein_lab.viewer import json_for_script, structure_record
@@ -42,11 +43,13 @@ _LABELS = {
     "pairs_met": "Pairs met",
     "segment_overlap": "Segment overlap",
     "tm_to_source": "TM-score to source",
+    "tm_to_nearest": "TM-score to nearest chain",
     "mean_uncertainty": "Uncertainty (Å)",
     "radius_of_gyration": "Rg (Å)",
     "radius_of_gyration_ratio": "Rg to expected",
     "clashes": "Clashes",
     "moved_rmsd": "Moved (Å)",
+    "sequence_perplexity": "Perplexity",
 }
 """Columns of the table of designs in their order; metrics not named here follow."""
 
@@ -116,7 +119,10 @@ def structures(data: ReportData) -> Section:
         for place, shown in enumerate(data.shown)
     )
     records = [
-        structure_record(shown.protein, shown.obtained, shown.uncertainty) for shown in data.shown
+        structure_record(
+            shown.protein, shown.obtained, shown.uncertainty, shown.entry.sequence_confidence
+        )
+        for shown in data.shown
     ]
     best = data.shown[0]
     still = picture("ribbon", best.protein.backbone, best.obtained, form="png")
@@ -216,9 +222,10 @@ def _panel(
         tables += f"<h3>Constraints</h3>{_measurements(entry.constraints)}"
     if entry.checks:
         tables += f"<h3>Checks</h3>{_checks(entry.checks)}"
+    sequences = f'<div class="sequences">{sequence_section(shown)}</div>'
     figures = f'<div class="figures">{"".join(wide)}{"".join(square)}</div>'
     title = f"Design {entry.rank} in detail"
-    return section(f"design-{entry.rank}", title, figures + tables, place)
+    return section(f"design-{entry.rank}", title, sequences + figures + tables, place)
 
 
 def _uncertainty_note(entry: DesignSummary, shaded: bool) -> str:

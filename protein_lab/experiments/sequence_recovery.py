@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from protein_lab.constants import AMINO_ACIDS, SECONDARY_STRUCTURE_STATES
 from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.design.sequences import design_sequences, sequence_stream
-from protein_lab.experiments.quality import Row
+from protein_lab.experiments.rows import Row
 from protein_lab.geometry import virtual_cb
 from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility

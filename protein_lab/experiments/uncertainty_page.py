@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from protein_lab.experiments.quality import quality_page
 from protein_lab.experiments.report_figures import address
 from protein_lab.experiments.report_html import figure
+from protein_lab.experiments.rows_page import rows_page
 from protein_lab.experiments.uncertainty_benchmark import Judged, UncertaintyFigures
 from protein_lab.metrics.uncertainty import LEVELS
 from protein_lab.plotting import INK, new_axes
@@ -46,7 +46,7 @@ def uncertainty_page(figures: UncertaintyFigures) -> str:
             "and of what was found.",
         ),
     )
-    return quality_page(figures.rows, "Uncertainty of designs", "".join(pictures))
+    return rows_page(figures.rows, "Uncertainty of designs", "".join(pictures))
 
 
 def draw_reliability(figures: UncertaintyFigures) -> Any:

@@ -296,14 +296,32 @@ def diversity(cas: Sequence[ArrayLike], threshold: float = 0.5) -> float:
     """
     if len(cas) == 0:
         return float("nan")
-    similarity = pairwise_tm(cas)
+    return num_clusters(pairwise_tm(cas), threshold) / len(cas)
+
+
+def num_clusters(similarity: ArrayLike, threshold: float) -> int:
+    """Count clusters of complete linkage.
+
+    Parameters
+    ----------
+    similarity : array_like
+        ``(structure, structure)``, symmetric; the diagonal is not looked at.
+    threshold : float
+        Least similarity of any two members of a cluster.
+
+    Returns
+    -------
+    int
+        0 without structures.
+    """
+    similarity = np.array(similarity, dtype=np.float64)
     np.fill_diagonal(similarity, -np.inf)
-    count = len(cas)
-    while similarity.max() >= threshold:
+    count = len(similarity)
+    while count and similarity.max() >= threshold:
         # Merging the nearest two keeps the smaller similarity to every other cluster.
         keep, gone = np.unravel_index(similarity.argmax(), similarity.shape)
         merged = np.minimum(similarity[keep], similarity[gone])
         similarity[keep], similarity[:, keep] = merged, merged
         similarity[gone], similarity[:, gone] = -np.inf, -np.inf
         count -= 1
-    return count / len(cas)
+    return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class ChainInputs(NamedTuple):
     coordinate : Array, shape=(batch, point)
         Place sigma of every point, residues from the start of the chain; the first residue is
         the cell from 0 to 1, with its center at 0.5.
+    partner, partner_pairing : Array, shape=(batch, point, partner) and (batch, point, partner, 3)
+        Points tau where b(sigma, tau) is not zero, and b there; padded with zeros. Given in place
+        of ``pairing`` and ``separation``, which are empty then, to operators that do not look at
+        all pairs of points.
     """
 
     curve: Array
@@ -51,10 +55,16 @@ class ChainInputs(NamedTuple):
     weight: Array
     curve_error: Array
     coordinate: Array
+    partner: Array | None = None
+    partner_pairing: Array | None = None
 
 
 class Encoded(NamedTuple):
-    """What does not change while the flow integrates: made once, used at every step."""
+    """What does not change while the flow integrates: made once, used at every step.
+
+    ``guess`` is the exception: the clean field that the operator predicted one step before, shape
+    (batch, point, atom, 3), for operators that are trained to look at it; None at the first step.
+    """
 
     inputs: ChainInputs
     mask: Array
@@ -62,6 +72,7 @@ class Encoded(NamedTuple):
     node: Array
     pair: Array
     scalars: Array
+    guess: Array | None = None
 
 
 class FieldPrediction(NamedTuple):
@@ -98,6 +109,8 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
     """
 
     name: str
+    sees_all_pairs: ClassVar[bool] = True
+    """Whether it takes functions of all pairs of points; else it takes those that are paired."""
 
     def __init__(
         self,
@@ -164,6 +177,11 @@ class BaseNeuralOperator(ABC, Generic[ConfigType]):
             Flow time, 0 noise and 1 data.
         encoded : Encoded
         """
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the operator is trained to look at its prediction of the step before."""
+        return bool(getattr(self.config, "self_conditioning", False))
 
     def _maker(self) -> Callable[[Parameters], Self]:
         """Return a function of parameters that makes an operator like this one."""

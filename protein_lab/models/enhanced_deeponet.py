@@ -25,7 +25,13 @@ from protein_lab.operators.embedding import (
     shift,
     time_features,
 )
-from protein_lab.operators.kernel import dense, local_kernel, normalize, quadrature_attention
+from protein_lab.operators.kernel import (
+    by_rows,
+    dense,
+    local_kernel,
+    normalize,
+    quadrature_attention,
+)
 
 FIELD_OFFSETS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 CURVE_OFFSETS = (-8, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 8)
@@ -53,6 +59,9 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
     curve_reach, field_reach : tuple of float
         Smallest and largest distance that pairs of curve points and of field points resolve,
         angstrom.
+    self_conditioning : bool
+        Whether the operator looks at the clean field that it predicted one step before (Chen et
+        al., ICLR 2023).
     """
 
     channels: int = 128
@@ -65,6 +74,7 @@ class EnhancedDeepONetConfig(OperatorConfig, frozen=True, kw_only=True):
     spacing: float = 1.0
     curve_reach: tuple[float, float] = (3.0, 24.0)
     field_reach: tuple[float, float] = (3.5, 14.0)
+    self_conditioning: bool = False
 
 
 class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
@@ -122,6 +132,9 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
         make.dense("branch.out", width, config.basis * components, gain=0.1)
         make.normal("branch.mean", (config.basis, components), 0.05)
         make.dense("sigma", width, 1, gain=0.1)
+        if config.self_conditioning:
+            make.dense("node.guess", len(FIELD_OFFSETS) * components, width, gain=0.5)
+            make.dense("pair.guess", NUM_CENTERS + num_bonds, pair, gain=0.5)
         return make.params
 
     def encode_constraints(self, inputs: ChainInputs) -> Encoded:
@@ -149,26 +162,31 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             mask=mask,
             log_weight=log_weight,
             node=dense(xp, params, "node.static", node),
-            pair=dense(xp, params, "pair.static", self._pair_features(inputs)),
+            pair=by_rows(
+                xp,
+                mask.shape[0],
+                mask.shape[1],
+                lambda rows: dense(xp, params, "pair.static", self._pair_features(inputs, rows)),
+            ),
             scalars=scalars,
         )
 
-    def _pair_features(self, inputs: ChainInputs) -> Array:
-        """Distances, directions and constraints of all pairs of points."""
+    def _pair_features(self, inputs: ChainInputs, rows: slice) -> Array:
+        """Distances, directions and constraints of pairs of points, the first in ``rows``."""
         xp = self.backend
-        between = inputs.curve[:, None, :, :] - inputs.curve[:, :, None, :]
+        frame = inputs.frame[:, rows]
+        between = inputs.curve[:, None, :, :] - inputs.curve[:, rows, None, :]
         distance = xp.sqrt(xp.sum(between * between, axis=-1) + 0.01)
-        direction = xp.einsum("bnij,bnmj->bnmi", inputs.frame, between) / (distance[..., None] + 1)
-        tangent = inputs.frame[:, :, 0]
-        along = xp.einsum("bni,bmi->bnm", tangent, tangent)[..., None]
+        direction = xp.einsum("bnij,bnmj->bnmi", frame, between) / (distance[..., None] + 1)
+        along = xp.einsum("bni,bmi->bnm", frame[:, :, 0], inputs.frame[:, :, 0])[..., None]
         other = inputs.secondary_structure[:, None] + 0.0 * along
         return xp.concat(
             [
                 _distance_features(xp, distance, self.config.curve_reach),
                 direction,
                 along,
-                inputs.separation,
-                inputs.pairing,
+                inputs.separation[:, rows],
+                inputs.pairing[:, rows],
                 other,
             ]
         )
@@ -186,26 +204,57 @@ class EnhancedProteinDeepONet(BaseNeuralOperator[EnhancedDeepONetConfig]):
             xp, field, inputs.curve, inputs.frame, encoded.mask, self.in_points(FIELD_OFFSETS)
         )
         node = encoded.node + dense(xp, params, "node.field", near * scale_in[:, None, None])
+        if encoded.guess is not None and self.config.self_conditioning:
+            guessed = neighbors_in_frame(
+                xp, encoded.guess, inputs.curve, inputs.frame, encoded.mask,
+                self.in_points(FIELD_OFFSETS),
+            )  # fmt: skip
+            size = 1.0 / xp.sqrt(
+                self.config.data_scale**2 + inputs.curve_error * inputs.curve_error
+            )
+            node = node + dense(xp, params, "node.guess", guessed * size[:, None, None])
+        pair = by_rows(
+            xp, encoded.mask.shape[0], encoded.mask.shape[1],
+            lambda rows: self._pair_hidden(field, encoded, scalars, rows),
+        )  # fmt: skip
+        return node, pair, scalars
+
+    def _pair_hidden(self, field: Array, encoded: Encoded, scalars: Array, rows: slice) -> Array:
+        """Features of pairs of points with the noisy field in them, the first in ``rows``."""
+        xp, params = self.backend, self.params
+        pair = encoded.pair[:, rows] + dense(
+            xp, params, "pair.field", self._field_pairs(field, rows)
+        )
+        if encoded.guess is not None and self.config.self_conditioning:
+            pair = pair + dense(xp, params, "pair.guess", self._field_pairs(encoded.guess, rows))
+        return xp.silu(pair + dense(xp, params, "pair.scalars", scalars)[:, None, None, :])
+
+    def _field_pairs(self, field: Array, rows: slice) -> Array:
+        """Distances of pairs of points of a field, the first in ``rows``."""
+        xp = self.backend
         middle = field[:, :, self.config.atoms // 2]
-        distance = pair_distance(xp, middle, middle)
+        distance = pair_distance(xp, middle[:, rows], middle)
         features = [_distance_features(xp, distance, self.config.field_reach)]
         if self.config.atoms == 3:
             n, c = field[:, :, 0], field[:, :, 2]
             features += [
-                radial_basis(xp, pair_distance(xp, n, c), BOND_CENTERS, 0.6),
-                radial_basis(xp, pair_distance(xp, c, n), BOND_CENTERS, 0.6),
+                radial_basis(xp, pair_distance(xp, n[:, rows], c), BOND_CENTERS, 0.6),
+                radial_basis(xp, pair_distance(xp, c[:, rows], n), BOND_CENTERS, 0.6),
             ]
-        pair = encoded.pair + dense(xp, params, "pair.field", xp.concat(features))
-        pair = xp.silu(pair + dense(xp, params, "pair.scalars", scalars)[:, None, None, :])
-        return node, pair, scalars
+        return xp.concat(features)
 
     def _attention_biases(self, pair: Array) -> list[Array]:
         """Geometric part of the attention kernel, one (batch, head, point, point) per block."""
+        xp, params = self.backend, self.params
         blocks, heads = len(self.config.dilations), self.config.heads
-        bias = dense(self.backend, self.params, "pair.bias", pair)
-        batch, size = bias.shape[:2]
-        bias = self.backend.reshape(bias, (batch, size, size, blocks, heads))
-        return self.backend.unstack(self.backend.transpose(bias, (3, 0, 4, 1, 2)))
+        batch, size = pair.shape[:2]
+
+        def biases(rows: slice) -> Array:
+            bias = dense(xp, params, "pair.bias", pair[:, rows])
+            bias = xp.reshape(bias, (batch, bias.shape[1], size, blocks, heads))
+            return xp.transpose(bias, (3, 0, 4, 1, 2))
+
+        return xp.unstack(by_rows(xp, batch, size, biases, axis=3))
 
     def forward_with_uncertainty(
         self, field: Array, time: Array, encoded: Encoded

@@ -4,8 +4,8 @@ The layers convolve along the chain with kernels given in physical frequency, cy
 (:mod:`protein_lab.operators.spectral`), so that one set of weights is one operator for every
 length and sampling. Beside scalars the layers carry vectors in global coordinates; complex scalars
 filter them, and the frames of the curve exchange them with the scalars. The pairing function
-enters through integrals over its second argument. No features of pairs of points exist: apart
-from those integrals the cost is O(n log n).
+enters through integrals over its second argument, as sums over the points that are paired. No
+array over all pairs of points exists: for a bounded number of partners the cost is O(n log n).
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class ProteinFNO(BaseNeuralOperator[FNOConfig]):
     """Fourier neural operator on the chain; see the module's text."""
 
     name = "fno"
+    sees_all_pairs = False
 
     @classmethod
     def initialize(cls, config: FNOConfig, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -99,7 +100,8 @@ class ProteinFNO(BaseNeuralOperator[FNOConfig]):
         spread = np.repeat([3.0 * math.sqrt(abs(k)) for k in CURVE_OFFSETS], 3)
         ends = xp.stack([shift(xp, mask, k) for k in offsets])
         length = xp.log(xp.sum(inputs.weight, axis=1)) - 4.6
-        kernel, amount = pairing_kernels(xp, inputs.pairing, inputs.curve, inputs.weight)
+        pairing = inputs.pairing if inputs.partner is None else inputs.partner_pairing
+        kernel, amount = pairing_kernels(xp, pairing, inputs.curve, inputs.weight, inputs.partner)
         node = xp.concat(
             [
                 inputs.secondary_structure,
@@ -154,7 +156,7 @@ class ProteinFNO(BaseNeuralOperator[FNOConfig]):
         # a last channel of ones tells how much of a mean there is
         flat = xp.reshape(points, (batch, size, 3 * count))
         ones = encoded.mask[:, :, None]
-        mean = pairing_means(xp, encoded.pair, xp.concat([flat, ones]))
+        mean = pairing_means(xp, encoded.pair, xp.concat([flat, ones]), encoded.inputs.partner)
         place = xp.reshape(mean[..., :-1], (batch, size, NUM_PAIRINGS, count, 3))
         # curves are differences of two places, fields are relative to the curve already
         own = points[:, :, None, count - 1 :] * mean[..., -1][..., None, None]
@@ -207,7 +209,8 @@ class ProteinFNO(BaseNeuralOperator[FNOConfig]):
         offsets = self.in_points([dilation * k for k in KERNEL_OFFSETS])
         thin = dense(xp, params, f"{name}.thin", value) * mask
         partner = dense(xp, params, f"{name}.partner", value)
-        partner = xp.reshape(pairing_means(xp, encoded.pair, partner), (batch, size, -1))
+        partner = pairing_means(xp, encoded.pair, partner, encoded.inputs.partner)
+        partner = xp.reshape(partner, (batch, size, -1))
         features = [
             xp.silu(local_kernel(xp, params, f"{name}.local", value, offsets)),
             xp.silu(spectral_convolution(xp, params, f"{name}.scalars", thin, weight, points)),

@@ -21,6 +21,7 @@ from protein_lab.models.deeponet import DeepONetConfig, ProteinDeepONet
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.fno import FNOConfig, ProteinFNO
 from protein_lab.models.sequence import SequenceConfig, SequenceOperator
+from protein_lab.models.transformer import ProteinTransformer, TransformerConfig
 from protein_lab.settings import Settings
 
 OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
@@ -29,6 +30,7 @@ OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
     ProteinFNO.name: (ProteinFNO, FNOConfig),
     SequenceOperator.name: (SequenceOperator, SequenceConfig),
     ProteinDeepONet.name: (ProteinDeepONet, DeepONetConfig),
+    ProteinTransformer.name: (ProteinTransformer, TransformerConfig),
 }
 COMPANIONS = (CurveDeepONet.name, SequenceOperator.name)
 """Weights that work with those of every operator: coarse curves and sequences."""
@@ -135,7 +137,20 @@ def _load(name: str, backend: str, device: str, folder: Path | None) -> Any:
             "The file is damaged or belongs to another card: install the weights again.",
         )
     kind, config_kind = OPERATORS[name]
-    config = msgspec.convert(card["config"], config_kind)
+    if card.get("operator", name) != name:
+        raise WeightsError(
+            f"Expected weights of {name}, but the card {path.with_suffix('.toml')} is of "
+            f"{card['operator']}.",
+            _REMEDY,
+        )
+    try:
+        config = msgspec.convert(card["config"], config_kind)
+    except msgspec.ValidationError as error:
+        raise WeightsError(
+            f"The card {path.with_suffix('.toml')} has sizes that this version does not know "
+            f"({error}).",
+            _REMEDY,
+        ) from error
     arrays = _parse(data, path)
     _check_shapes(arrays, kind.initialize(config, np.random.default_rng(0)), path)
     chosen = get_backend(backend, device)
@@ -246,6 +261,11 @@ def _check_shapes(
         f"{name} has the shape {found[name].shape}, not {expected[name].shape}"
         for name in expected
         if name in found and found[name].shape != expected[name].shape
+    ]
+    faults += [
+        f"{name} holds numbers that are not finite"
+        for name, value in found.items()
+        if not np.isfinite(value).all()
     ]
     if faults:
         shown = "; ".join(faults[:3])

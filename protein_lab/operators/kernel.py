@@ -8,11 +8,41 @@ Calvello et al., arXiv:2406.06486).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
 from protein_lab.operators.embedding import shift
+
+WHOLE_PAIRS = 1 << 18
+"""Pairs of points up to which their features are made at once."""
+
+_PAIRS_AT_ONCE = 1 << 16
+
+
+def by_rows(
+    backend: Backend, batch: int, size: int, make: Callable[[slice], Array], axis: int = 1
+) -> Array:
+    """Make something of all pairs of points; where they are many, for some rows at a time.
+
+    What is made in between then stays in the cache of the processor, and memory holds the result
+    alone.
+
+    Parameters
+    ----------
+    backend : Backend
+    batch, size : int
+        Chains, and points of each.
+    make : callable
+        From a range of first points to what belongs to them.
+    axis : int
+        Axis of the result along which first points lie.
+    """
+    if batch * size * size <= WHOLE_PAIRS:
+        return make(slice(0, size))
+    step = max(1, _PAIRS_AT_ONCE // (batch * size))
+    parts = [make(slice(row, min(row + step, size))) for row in range(0, size, step)]
+    return backend.concat(parts, axis=axis)
 
 
 def dense(backend: Backend, params: Parameters, name: str, value: Array) -> Array:
@@ -98,19 +128,26 @@ def quadrature_attention(
             backend.reshape(dense(backend, params, f"{name}.{part}", value), split), (0, 2, 1, 3)
         )
 
-    key = backend.transpose(heads("key"), (0, 1, 3, 2))
-    logits = (heads("query") @ key) * (1.0 / math.sqrt(width)) + bias
-    weights = backend.softmax(logits + log_weight[:, None, None, :])
-    mixed = backend.transpose(weights @ heads("value"), (0, 2, 1, 3))
-    mixed = backend.reshape(mixed, (batch, size, channels))
-    count = points.shape[-1] // 3
-    mean = backend.transpose(weights @ points[:, None], (0, 2, 1, 3))
-    mean = backend.reshape(mean, (batch, size, num_heads * count, 3)) - origin[:, :, None, :]
-    local = backend.reshape(
-        backend.einsum("bnij,bnaj->bnai", frame, mean), (batch, size, num_heads * count * 3)
-    )
-    gathered = [mixed, local * 0.1]
-    if pair is not None:
-        seen = backend.einsum("bhij,bijc->bihc", weights, pair)
-        gathered.append(backend.reshape(seen, (batch, size, num_heads * pair.shape[-1])))
-    return dense(backend, params, f"{name}.out", backend.concat(gathered))
+    key, query = backend.transpose(heads("key"), (0, 1, 3, 2)), heads("query")
+    averaged = heads("value")
+
+    def attend(rows: slice) -> Array:
+        logits = (query[:, :, rows] @ key) * (1.0 / math.sqrt(width)) + bias[:, :, rows]
+        weights = backend.softmax(logits + log_weight[:, None, None, :])
+        mixed = backend.transpose(weights @ averaged, (0, 2, 1, 3))
+        count = points.shape[-1] // 3
+        mean = backend.transpose(weights @ points[:, None], (0, 2, 1, 3))
+        some = mixed.shape[1]
+        mean = backend.reshape(mean, (batch, some, num_heads * count, 3))
+        mean = mean - origin[:, rows, None, :]
+        local = backend.reshape(
+            backend.einsum("bnij,bnaj->bnai", frame[:, rows], mean),
+            (batch, some, num_heads * count * 3),
+        )
+        gathered = [backend.reshape(mixed, (batch, some, channels)), local * 0.1]
+        if pair is not None:
+            seen = backend.einsum("bhij,bijc->bihc", weights, pair[:, rows])
+            gathered.append(backend.reshape(seen, (batch, some, num_heads * pair.shape[-1])))
+        return backend.concat(gathered)
+
+    return dense(backend, params, f"{name}.out", by_rows(backend, batch, size, attend))

@@ -17,12 +17,14 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from protein_lab.constants import BACKBONE_ATOMS
 from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.sequence_options import DesignedSequence
 from protein_lab.errors import IntegrityError
 from protein_lab.store.schema import Design
 from protein_lab.typing import Check, Measurement, Verdict
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 _ABSENT = -1
+_SEQUENCE_ARRAYS = ("drawn_sequence", "sequence_score", "residue_probability", "residue_entropy")
 _CHUNK_BYTES = 1 << 20
 _STRING_WARNING = ".*data type.*"
 
@@ -31,7 +33,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """What of a design has no array form, or must come back exactly."""
 
     index: int
-    sequence: str | None
+    sequence_failed: str | None
     blueprint: Blueprint
     source: str
     measurements: tuple[Measurement, ...]
@@ -69,6 +71,7 @@ def write_designs(folder: Path, designs: Sequence[Design], attributes: dict[str,
         *_coordinates(designs),
         *_geometry(designs),
         *_texts(designs),
+        *_sequences(designs),
         *_verdicts(designs, "check"),
         *_verdicts(designs, "constraint"),
         *_figures(designs),
@@ -90,10 +93,14 @@ def read_designs(folder: Path) -> tuple[dict[str, Any], tuple[Design, ...]]:
         group = zarr.open_group(folder, mode="r", zarr_format=3, use_consolidated=False)
         attributes = dict(group.attrs)
         values = {}
-        for name in ("backbone", "uncertainty", "length", "record"):
+        for name in ("backbone", "uncertainty", "length", "record", *_SEQUENCE_ARRAYS):
             values[name] = np.asarray(cast("zarr.Array[Any]", group[name])[...])
         designs = tuple(
-            _design(values["backbone"][row, :size], values["uncertainty"][row, :size], record)
+            _design(
+                {part: values[part][row, :size] for part in ("backbone", "uncertainty")},
+                record,
+                _drawn(*(values[part][row] for part in _SEQUENCE_ARRAYS)),
+            )
             for row, (size, record) in enumerate(
                 zip(values["length"], values["record"], strict=True)
             )
@@ -106,21 +113,43 @@ def read_designs(folder: Path) -> tuple[dict[str, Any], tuple[Design, ...]]:
     return attributes, designs
 
 
-def _design(backbone: NDArray[Any], uncertainty: NDArray[Any], text: str) -> Design:
+def _design(
+    arrays: dict[str, NDArray[Any]], text: str, sequences: tuple[DesignedSequence, ...]
+) -> Design:
     record = msgspec.json.decode(text, type=_Record)
     return Design(
         index=record.index,
-        backbone=backbone.astype(np.float32),
-        uncertainty=uncertainty.astype(np.float32),
+        backbone=arrays["backbone"].astype(np.float32),
+        uncertainty=arrays["uncertainty"].astype(np.float32),
         blueprint=record.blueprint,
         source=record.source,
-        sequence=record.sequence,
+        sequences=sequences,
+        sequence_failed=record.sequence_failed,
         measurements=record.measurements,
         checks=record.checks,
         metrics=_numbers(record.metrics),
         field_metrics=_numbers(record.field_metrics),
         failed=record.failed,
         timings=_numbers(record.timings),
+    )
+
+
+def _drawn(
+    texts: NDArray[Any],
+    scores: NDArray[Any],
+    probability: NDArray[Any],
+    entropy: NDArray[Any],
+) -> tuple[DesignedSequence, ...]:
+    """Rebuild the sequences of one design; four decimals survive 32-bit floats exactly."""
+    return tuple(
+        DesignedSequence(
+            sequence=str(text),
+            score=float(scores[row]),
+            probability=tuple(round(float(p), 4) for p in probability[row, : len(text)]),
+            entropy=tuple(round(float(h), 4) for h in entropy[row, : len(text)]),
+        )
+        for row, text in enumerate(texts)
+        if text
     )
 
 
@@ -173,6 +202,33 @@ def _texts(designs: Sequence[Design]) -> list[_Variable]:
         "record": [_record(design) for design in designs],
     }
     return [_Variable(name, ("design",), column) for name, column in columns.items()]
+
+
+def _sequences(designs: Sequence[Design]) -> list[_Variable]:
+    """Arrays over designs, their draws, best first, and residues; text is empty where none is."""
+    most = max((len(design.sequences) for design in designs), default=0)
+    longest = max((design.length for design in designs), default=0)
+    shape = (len(designs), most)
+    texts = np.full(shape, "", dtype=np.dtypes.StringDType())
+    scores = np.full(shape, np.nan)
+    probability = np.full((*shape, longest), np.nan, dtype=np.float32)
+    entropy = probability.copy()
+    for row, design in enumerate(designs):
+        for column, made in enumerate(design.sequences):
+            texts[row, column], scores[row, column] = made.sequence, made.score
+            probability[row, column, : design.length] = made.probability
+            entropy[row, column, : design.length] = made.entropy
+    about = {
+        "drawn_sequence": ({"long_name": "one-letter codes"}, texts),
+        "sequence_score": ({"units": "nat", "long_name": "mean log p of drawn residues"}, scores),
+        "residue_probability": ({"units": "1", "long_name": "p of the drawn residue"}, probability),
+        "residue_entropy": ({"units": "nat", "long_name": "entropy of the choice"}, entropy),
+    }
+    dims = ("design", "draw", "residue")
+    return [_Variable("draw", ("draw",), list(range(1, most + 1)))] + [
+        _Variable(name, dims[: values.ndim], values, attributes)
+        for name, (attributes, values) in about.items()
+    ]
 
 
 def _record(design: Design) -> str:

@@ -1,9 +1,10 @@
 """Results as Zarr groups that xarray opens, written once.
 
 Layout (``protein_lab/result@1``): dimensions ``design``, ``residue``, ``atom``, ``xyz``,
-``check``, ``constraint`` and ``metric``. Designs of different lengths are padded with NaN to the
-longest; ``length`` tells where each one ends. Every chunk ends in a crc32c, so that a reader that
-knows nothing of the manifest still notices damage. ``record`` keeps what has no array form.
+``check``, ``constraint``, ``metric`` and ``draw`` (sequences of a design, best first). Designs of
+different lengths are padded with NaN to the longest; ``length`` tells where each one ends. Every
+chunk ends in a crc32c, so that a reader that knows nothing of the manifest still notices damage.
+``record`` keeps what has no array form.
 """
 
 from __future__ import annotations

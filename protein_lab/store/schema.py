@@ -16,6 +16,7 @@ import numpy as np
 
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_options import DesignedSequence
 from protein_lab.errors import IntegrityError
 from protein_lab.typing import Check, FloatArray, Measurement
 
@@ -25,7 +26,7 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Design:
-    """One designed backbone and everything that was measured on it.
+    """One designed backbone, its sequences, and everything that was measured on it.
 
     Attributes
     ----------
@@ -40,8 +41,10 @@ class Design:
         Secondary structure and pairing that were asked of this design.
     source : str
         Library chain that gave the coarse curve.
-    sequence : str or None
-        One-letter codes, or None while no sequence was designed.
+    sequences : tuple of DesignedSequence
+        Sequences drawn for the backbone, best score first; empty when none were asked for.
+    sequence_failed : str or None
+        Reason when sequences were asked for and none came out.
     measurements, checks : tuple
         How well each constraint was met, and each validation check.
     metrics : dict of str to float
@@ -59,7 +62,8 @@ class Design:
     uncertainty: FloatArray
     blueprint: Blueprint
     source: str = ""
-    sequence: str | None = None
+    sequences: tuple[DesignedSequence, ...] = ()
+    sequence_failed: str | None = None
     measurements: tuple[Measurement, ...] = ()
     checks: tuple[Check, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
@@ -71,6 +75,11 @@ class Design:
     def length(self) -> int:
         """Number of residues."""
         return len(self.backbone)
+
+    @property
+    def sequence(self) -> str | None:
+        """One-letter codes of the best sequence, or None when there is none."""
+        return self.sequences[0].sequence if self.sequences else None
 
     @property
     def accepted(self) -> bool:

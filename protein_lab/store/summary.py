@@ -19,6 +19,24 @@ SUMMARY_SCHEMA = "protein_lab/summary@1"
 _FASTA_WIDTH = 60
 
 
+class SequenceSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sequence of a design.
+
+    Attributes
+    ----------
+    sequence : str
+        One-letter codes.
+    score : float
+        Mean log p of its residues under the operator, nats.
+    perplexity : float
+        Exponential of minus the score.
+    """
+
+    sequence: str
+    score: float
+    perplexity: float
+
+
 class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One design, best first.
 
@@ -37,7 +55,13 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     length : int
         Residues.
     sequence : str
-        One-letter codes; ``X`` where unknown.
+        One-letter codes of the best sequence; ``X`` where there is none.
+    sequences : tuple of SequenceSummary
+        All sequences that were drawn, best first.
+    sequence_confidence : tuple of float
+        Probability of each residue of the best sequence; empty where there is none.
+    sequence_failed : str or None
+        Why there is no sequence although some were asked for.
     secondary_structure : str
         What was asked, one of H, E, L or - per residue.
     source : str
@@ -63,6 +87,9 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     failed: str | None
     length: int
     sequence: str
+    sequences: tuple[SequenceSummary, ...]
+    sequence_confidence: tuple[float, ...]
+    sequence_failed: str | None
     secondary_structure: str
     source: str
     metrics: dict[str, float | None]
@@ -140,19 +167,35 @@ def summary_schema() -> dict[str, Any]:
 
 
 def fasta(result: DesignResult) -> str:
-    """Write sequences with their metrics in the header; X where no residue type is known."""
+    """Write all sequences, those of a design one after the other, best first.
+
+    An entry ``003_2`` is the second best sequence of the design of rank 3. A design without
+    sequences has one entry, ``003``, of as many X as it has residues.
+    """
+    temperature = result.request.sequence.temperature
     entries = []
     for rank, design in enumerate(result.designs, start=1):
         if design.failed is not None:
             continue
-        figures = {"length": design.length, "accepted": str(design.accepted).lower()}
-        metrics = {name: f"{value:.4g}" for name, value in sorted(design.metrics.items())}
-        header = " ".join(f"{name}={value}" for name, value in (figures | metrics).items())
-        sequence = _sequence(design)
-        starts = range(0, len(sequence), _FASTA_WIDTH)
-        lines = [sequence[start : start + _FASTA_WIDTH] for start in starts]
-        entries.append("\n".join([f">{rank:03d} {header}", *lines]) + "\n")
+        shared = f"design={rank:03d}"
+        ending = f"accepted={str(design.accepted).lower()} length={design.length}"
+        for number, made in enumerate(design.sequences, start=1):
+            figures = (
+                f"sequence={number} score={made.score:.4f} perplexity={made.perplexity:.3f} "
+                f"temperature={temperature:g}"
+            )
+            header = f"{rank:03d}_{number} {shared} {figures} {ending}"
+            entries.append(fasta_entry(header, made.sequence))
+        if not design.sequences:
+            entries.append(fasta_entry(f"{rank:03d} {shared} {ending}", _sequence(design)))
     return "".join(entries)
+
+
+def fasta_entry(header: str, sequence: str) -> str:
+    """Write one entry, 60 letters a line."""
+    starts = range(0, len(sequence), _FASTA_WIDTH)
+    lines = [sequence[start : start + _FASTA_WIDTH] for start in starts]
+    return "\n".join([f">{header}", *lines]) + "\n"
 
 
 def _summarize(rank: int, design: Design, kind: UncertaintyKind) -> DesignSummary:
@@ -165,6 +208,14 @@ def _summarize(rank: int, design: Design, kind: UncertaintyKind) -> DesignSummar
         failed=design.failed,
         length=design.length,
         sequence=_sequence(design),
+        sequences=tuple(
+            SequenceSummary(
+                sequence=item.sequence, score=item.score, perplexity=round(item.perplexity, 4)
+            )
+            for item in design.sequences
+        ),
+        sequence_confidence=design.sequences[0].probability if design.sequences else (),
+        sequence_failed=design.sequence_failed,
         secondary_structure=design.blueprint.secondary_structure,
         source=design.source,
         metrics=_finite(design.metrics),

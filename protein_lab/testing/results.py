@@ -9,6 +9,7 @@ import numpy as np
 
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.request import DesignRequest, request_id
+from protein_lab.design.sequence_options import DesignedSequence
 from protein_lab.geometry import backbone_from_internal
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Check, Measurement
@@ -16,7 +17,9 @@ from protein_lab.typing import Check, Measurement
 _HELIX_PHI, _HELIX_PSI = math.radians(-60.0), math.radians(-45.0)
 
 
-def ideal_helix_design(index: int, length: int, passes: bool = True) -> Design:
+def ideal_helix_design(
+    index: int, length: int, passes: bool = True, num_sequences: int = 2
+) -> Design:
     """Make a design that is one ideal helix, bent a little so that every index differs.
 
     Parameters
@@ -27,6 +30,8 @@ def ideal_helix_design(index: int, length: int, passes: bool = True) -> Design:
         Residues.
     passes : bool
         Verdict of its check.
+    num_sequences : int
+        Sequences that it carries, best first.
     """
     phi = np.full(length, _HELIX_PHI + 0.001 * index)
     psi = np.full(length, _HELIX_PSI)
@@ -38,6 +43,7 @@ def ideal_helix_design(index: int, length: int, passes: bool = True) -> Design:
         uncertainty=np.linspace(0.2, 1.4, length, dtype=np.float32),
         blueprint=Blueprint("L" + "H" * (length - 2) + "L"),
         source="1abcA",
+        sequences=tuple(_sequence(number, length) for number in range(num_sequences)),
         measurements=(
             Measurement(
                 constraint="secondary_structure",
@@ -55,6 +61,17 @@ def ideal_helix_design(index: int, length: int, passes: bool = True) -> Design:
         metrics={"radius_of_gyration": 10.0 + index, "undefined": math.nan},
         field_metrics={"radius_of_gyration": 9.5 + index},
         timings={"total": 0.25},
+    )
+
+
+def _sequence(number: int, length: int) -> DesignedSequence:
+    """Make a sequence; a higher number gives other letters and a worse score."""
+    probability = tuple(round(0.9 / (1 + number + place % 3), 4) for place in range(length))
+    return DesignedSequence(
+        sequence=("AELKG"[number % 5 :] * length)[:length],
+        score=round(-1.0 - 0.25 * number, 4),
+        probability=probability,
+        entropy=tuple(round(1.0 - p, 4) for p in probability),
     )
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from protein_lab.constraints.fields import Conditions, compile_conditions
 from protein_lab.geometry import axis_curve
-from protein_lab.operators.prior import backbone_noise
+from protein_lab.operators.prior import ATOM_OFFSETS, backbone_noise, ornstein_uhlenbeck
 from protein_lab.training.chains import BatchOptions, ChainSource
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.perturbation import perturb_curve
@@ -56,7 +57,9 @@ class BatchSource(ChainSource):
     def batch(self, step: int) -> list[TrainingChain]:
         """Return the chains of batch number ``step``."""
         picked, rng = self.pick(step)
-        return [self._chain(index, rng) for index in picked]
+        chains = [self._chain(index, rng) for index in picked]
+        density = self.density(step)
+        return chains if density == 1 else [self._densify(c, density, rng) for c in chains]
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, list[TrainingChain]]]:
         """Yield step numbers and batches without end, from ``start``."""
@@ -93,6 +96,35 @@ class BatchSource(ChainSource):
             target=(backbone[start:stop, :3] - center).astype(np.float32),
             noise=backbone_noise(rng, stop - start, 1, *self._prior)[0],
             time=_draw_time(rng),
+        )
+
+    def _densify(
+        self, chain: TrainingChain, density: int, rng: np.random.Generator
+    ) -> TrainingChain:
+        """Sample the functions of a chain at several points a residue.
+
+        Curve and field are splines through their values at residues, secondary structure and
+        pairing are constant on the cell of each residue, and the noise is the same process.
+        """
+        known, length = chain.conditions, len(chain.target)
+        residue = np.arange(length)
+        places = (np.arange(length * density) + 0.5) / density - 0.5
+        pairing = known.pairing.repeat(density, axis=0).repeat(density, axis=1)
+        conditions = Conditions(
+            np.asarray(CubicSpline(residue, known.axis_curve)(places), dtype=np.float32),
+            known.secondary_structure.repeat(density, axis=0),
+            pairing,
+            known.mask.repeat(density),
+            spacing=1.0 / density,
+        )
+        atoms, where = np.unique(
+            np.round(places[:, None] + np.array(ATOM_OFFSETS), 6), return_inverse=True
+        )
+        noise = ornstein_uhlenbeck(rng, atoms, 1, *self._prior)[0]
+        return chain._replace(
+            conditions=conditions,
+            target=np.asarray(CubicSpline(residue, chain.target)(places), dtype=np.float32),
+            noise=noise[where].reshape(-1, 3, 3).astype(np.float32),
         )
 
     def _crop(self, length: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from protein_lab.errors import WeightsError
 from protein_lab.models.weights import read_card, write_atomically
+from protein_lab.training.log import LOG
 
 _LAST_SHARE = 10
 """The training loss of a card is the mean over the last tenth of the lines of the log."""
@@ -59,6 +60,61 @@ def training_command(
     return " ".join([*words, "--shipped"] if shipped else words)
 
 
+def training_card(
+    *,
+    folder: Path,
+    options: Mapping[str, Any],
+    device: str,
+    corpus_digest: str,
+    commands: Sequence[str],
+    steps: int,
+    seconds: float,
+    residues_per_batch: int,
+    held_out: float,
+) -> dict[str, Any]:
+    """Write down how weights were trained.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run, with its log.
+    options : mapping
+        Options of the run.
+    device, corpus_digest : str
+    commands : sequence of str
+        Commands that make the run, one after the other.
+    steps : int
+    seconds : float
+        Spent on them.
+    residues_per_batch : int
+    held_out : float
+        Loss on the calibration split.
+
+    Returns
+    -------
+    dict
+        The tables ``training``, ``held_out`` and ``recipe`` of a card.
+    """
+    training = {
+        "corpus_digest": corpus_digest,
+        "corpus_split": "train",
+        "command": " && ".join(commands),
+        "steps": steps,
+        "hours": round(seconds / 3600, 3),
+        "device": device,
+        "seed": options["seed"],
+        "residues_per_batch": residues_per_batch,
+        "learning_rate": options["learning_rate"],
+        "loss": training_loss(folder / LOG),
+    }
+    card = {
+        "training": training,
+        "held_out": {"split": "calibration", "loss": round(held_out, 4)},
+        "recipe": {"device": device, "options": options},
+    }
+    return without_none(card)
+
+
 def training_loss(log: Path) -> float | None:
     """Mean training loss over the last tenth of a log; None where nothing was logged.
 
@@ -70,7 +126,7 @@ def training_loss(log: Path) -> float | None:
     if not log.is_file():
         return None
     with log.open(newline="", encoding="utf-8") as stream:
-        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+        losses = [float(row["loss"]) for row in csv.DictReader(stream) if row["loss"]]
     last = losses[-max(1, len(losses) // _LAST_SHARE) :]
     return sum(last) / len(last) if last else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -31,6 +32,10 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
         Share of chains whose curve is not perturbed.
     max_curve_error : float
         Largest amplitude of the perturbation, angstrom.
+    densities : tuple of int
+        Points at which chains are sampled, in units of the usual ones (one a residue, or one
+        every ``spacing`` residues for the coarse flow); drawn anew for every step. The same
+        number of points makes a batch, so denser ones hold fewer chains.
     """
 
     residues: int = 1024
@@ -40,6 +45,7 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     mask_residues: float = 0.1
     exact_curve: float = 0.15
     max_curve_error: float = 2.0
+    densities: tuple[Annotated[int, msgspec.Meta(ge=1, le=4)], ...] = (1,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +95,23 @@ class ChainSource:
         groups = np.array_split(order, max(1, min(16, len(order) // 8)))
         return [(int(lengths[group].max()), group) for group in groups if len(group)]
 
+    def density(self, step: int) -> int:
+        """Say how the chains of batch ``step`` are sampled; see :class:`BatchOptions`."""
+        choices = self.options.densities or (1,)
+        if len(choices) == 1:
+            return choices[0]
+        return int(np.random.default_rng([self.seed, step, 2]).choice(choices))
+
+    def padded(self, length: int) -> int:
+        """Longest chain among those of like length: batches padded to it have few shapes."""
+        return min((top for top, _ in self._buckets if top >= length), default=length)
+
     def pick(self, step: int) -> tuple[list[int], np.random.Generator]:
         """Return the chains of batch number ``step``, and its random stream."""
         rng = np.random.default_rng([self.seed, step])
         sizes = np.array([len(group) * top for top, group in self._buckets], dtype=np.float64)
         top, group = self._buckets[rng.choice(len(self._buckets), p=sizes / sizes.sum())]
-        count = max(1, self.options.residues // top)
+        count = max(1, self.options.residues // (top * self.density(step)))
         picked = rng.choice(group, size=count, replace=len(group) < count)
         return [int(self.chains[k]) for k in picked], rng
 

@@ -50,9 +50,10 @@ class CurveBatchSource(ChainSource):
         """Return the chains of a step, and whether the operator shall guess first."""
         picked, rng = self.pick(step)
         guessed = bool(rng.random() < _GUESSED)
-        return [self._chain(index, rng) for index in picked], guessed
+        spacing = self._spacing / self.density(step)
+        return [self._chain(index, rng, spacing) for index in picked], guessed
 
-    def _chain(self, index: int, rng: np.random.Generator) -> CurveChain:
+    def _chain(self, index: int, rng: np.random.Generator, spacing: float) -> CurveChain:
         backbone = np.asarray(self.corpus.backbone(index), dtype=np.float64)
         states = self.corpus.secondary_structure(index)
         topology = self.topology_of(index, backbone, states)
@@ -60,7 +61,7 @@ class CurveBatchSource(ChainSource):
         asked = self.ask(states, rng)
         curve = axis_curve(backbone[:, 1])
         fine = compile_conditions(asked, topology.elements, pairs, curve)
-        coarse = coarsen(fine, self._spacing)
+        coarse = coarsen(fine, spacing)
         target = coarse.axis_curve
         noise = draw_polymer(rng, len(states), len(target), 1)[0]
         # the prior has no direction of its own; turned onto its target, paths are shorter

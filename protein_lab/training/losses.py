@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from protein_lab.backends import Array, Backend
 from protein_lab.models.base import FieldPrediction
 from protein_lab.operators.embedding import pair_distance
@@ -13,6 +15,30 @@ CONTACT_DISTANCE = 6.5
 """Carbon-nitrogen distance up to which residues can share a hydrogen bond, angstrom."""
 
 
+class Totals(NamedTuple):
+    """What losses are divided by, where a batch is computed in pieces: counts of all of it.
+
+    Attributes
+    ----------
+    residues, contacts : Array, shape=()
+        Residues, and pairs of residues that are close in the target.
+    """
+
+    residues: Array
+    contacts: Array
+
+
+def loss_totals(
+    backend: Backend,
+    target: Array,
+    mask: Array,
+    contact_distance: float = CONTACT_DISTANCE,
+) -> Totals:
+    """Count what the losses of a batch are divided by; parameters as in :func:`flow_losses`."""
+    near = _near(backend, target, mask, contact_distance)[1]
+    return Totals(backend.sum(mask, axis=(0, 1)), backend.sum(near, axis=(0, 1, 2)))
+
+
 def flow_losses(
     backend: Backend,
     predicted: FieldPrediction,
@@ -20,6 +46,7 @@ def flow_losses(
     mask: Array,
     scale_out: Array,
     contact_distance: float = CONTACT_DISTANCE,
+    totals: Totals | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Total loss and its parts.
 
@@ -41,6 +68,9 @@ def flow_losses(
     contact_distance : float
         Distance from the first atom of a residue to the last of another up to which residues
         count as close, angstrom.
+    totals : Totals, optional
+        Counts of the whole batch where this is a piece of it, so that losses and gradients of the
+        pieces add up to those of the whole.
 
     Returns
     -------
@@ -49,13 +79,15 @@ def flow_losses(
     """
     xp = backend
     inverse = 1.0 / scale_out
-    count = xp.sum(mask, axis=(0, 1))
+    count = xp.sum(mask, axis=(0, 1)) if totals is None else totals.residues
+    near = _near(xp, target, mask, contact_distance)
+    num_near = xp.sum(near[1], axis=(0, 1, 2)) if totals is None else totals.contacts
     difference = (predicted.mean - target) * inverse[:, None, None, None]
     squared = xp.sum(difference * difference, axis=(2, 3)) * (1.0 / (3 * target.shape[2]))
     parts = {
         "field": xp.sum(squared * mask, axis=(0, 1)) / count,
         "bonds": _bond_loss(xp, difference, mask) / count,
-        "contacts": _contact_loss(xp, predicted.mean, target, mask, inverse, contact_distance),
+        "contacts": _contact_loss(xp, predicted.mean, near, inverse) / num_near,
     }
     # log_sigma is in angstrom; relative to the scale it is of order one
     relative = predicted.log_sigma + xp.log(inverse)[:, None]
@@ -81,20 +113,22 @@ def _bond_loss(backend: Backend, difference: Array, mask: Array) -> Array:
     return total * (1.0 / (3 * atoms))
 
 
-def _contact_loss(
-    backend: Backend,
-    mean: Array,
-    target: Array,
-    mask: Array,
-    inverse: Array,
-    contact_distance: float,
-) -> Array:
-    """Squared errors of carbon-nitrogen distances between residues close in the target."""
+def _near(
+    backend: Backend, target: Array, mask: Array, contact_distance: float
+) -> tuple[Array, Array]:
+    """Carbon-nitrogen distances of the target, and one for pairs of residues that are close."""
     true = pair_distance(backend, target[:, :, 0], target[:, :, -1])
-    drawn = pair_distance(backend, mean[:, :, 0], mean[:, :, -1])
     both = mask[:, :, None] * mask[:, None, :]
-    near = backend.where(true < contact_distance, both, both * 0.0)
+    return true, backend.where(true < contact_distance, both, both * 0.0)
+
+
+def _contact_loss(
+    backend: Backend, mean: Array, pairs: tuple[Array, Array], inverse: Array
+) -> Array:
+    """Squared errors of carbon-nitrogen distances of the given pairs, summed over them."""
+    true, near = pairs
+    drawn = pair_distance(backend, mean[:, :, 0], mean[:, :, -1])
     error = (drawn - true) * inverse[:, None, None]
     # far-off contacts at early times must not drown the rest
     bounded = error * error / (1.0 + 0.1 * error * error)
-    return backend.sum(bounded * near, axis=(0, 1, 2)) / backend.sum(near, axis=(0, 1, 2))
+    return backend.sum(bounded * near, axis=(0, 1, 2))

@@ -4,8 +4,9 @@ A flag means that TM-align (Zhang & Skolnick, 2005) was run against *every* trai
 long enough, and no TM-score normalised by the test chain reached 0.5. A training chain shorter
 than half the test chain cannot reach it, because the score is at most the ratio of the lengths.
 
-Most test chains do have a neighbor. A cheap descriptor puts likely neighbors first, so that a few
-alignments settle them; only the rest is compared with everything. A journal keeps what is done.
+Most test chains do have a neighbor. :mod:`protein_lab.training.fold_search` puts likely neighbors
+first, so that a few alignments settle them; only the rest is compared with everything. A journal
+keeps what is done.
 """
 
 from __future__ import annotations
@@ -20,21 +21,14 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
-from protein_lab.constants import SECONDARY_STRUCTURE_STATES
 from protein_lab.errors import CorpusError
 from protein_lab.training.corpus import Corpus, Progress, write_corpus
 from protein_lab.training.corpus_format import CorpusArrays
-from protein_lab.typing import FloatArray, IntArray
+from protein_lab.training.fold_search import MIN_LENGTH, FoldSearch
+from protein_lab.typing import IntArray
 
 THRESHOLD: Final = 0.5
 """Two proteins with a TM-score above this have, as a rule, the same fold (Xu & Zhang, 2010)."""
-
-_STATE_PAIR = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-_SEPARATIONS = (6, 12, 24, 48, 96)
-_DISTANCES = (6.5, 9.0, 12.0, 16.0, 20.0)
-_COSINES = (-0.4, 0.4)
-_REACH = 24.0
-_BINS = 6 * (len(_SEPARATIONS) + 1) * (len(_DISTANCES) + 1) * (len(_COSINES) + 1)
 
 
 class FoldVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,88 +55,28 @@ class FoldVerdict(msgspec.Struct, frozen=True, kw_only=True):
     num_aligned: int
 
 
-def fold_descriptor(ca: FloatArray, secondary_structure: str) -> FloatArray:
-    """Histogram of residue pairs, by states, separation, distance and relative direction.
-
-    Parameters
-    ----------
-    ca : ndarray, shape (residue, 3)
-        CA positions in angstrom.
-    secondary_structure : str
-        H, E, L.
-
-    Returns
-    -------
-    ndarray of float32, shape (bin,)
-        Counts over the pairs at least three residues and at most 24 angstrom apart.
-    """
-    ca = np.asarray(ca, dtype=np.float64)
-    state = np.array([SECONDARY_STRUCTURE_STATES.index(letter) for letter in secondary_structure])
-    direction = np.empty_like(ca)
-    direction[2:-2] = ca[4:] - ca[:-4]
-    direction[:2], direction[-2:] = direction[2], direction[-3]
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    first, second = np.triu_indices(len(ca), 3)
-    distance = np.linalg.norm(ca[first] - ca[second], axis=1)
-    near = distance < _REACH
-    first, second, distance = first[near], second[near], distance[near]
-    cosine = np.einsum("px,px->p", direction[first], direction[second])
-    index = _STATE_PAIR[state[first], state[second]]
-    for values, edges in (
-        (second - first, _SEPARATIONS),
-        (distance, _DISTANCES),
-        (cosine, _COSINES),
-    ):
-        index = index * (len(edges) + 1) + np.digitize(values, edges)
-    return np.bincount(index, minlength=_BINS).astype(np.float32)
-
-
-class _Ranking:
-    """Training chains in the order in which they are likely to resemble a test chain."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self.training = corpus.indices("train")
-        self.counts = np.stack([self._descriptor(index) for index in self.training])
-        self.totals = self.counts.sum(axis=1)
-        roots = np.sqrt(self.counts)
-        self.unit = roots / np.linalg.norm(roots, axis=1, keepdims=True)
-
-    def _descriptor(self, index: int) -> FloatArray:
-        return fold_descriptor(
-            self.corpus.backbone(index)[:, 1], self.corpus.secondary_structure(index)
-        )
-
-    def order(self, index: int) -> IntArray:
-        """All training chains at least half as long, likeliest first."""
-        own = self._descriptor(index)
-        whole = self.unit @ np.sqrt(own)
-        # Shared pairs also find the fold as a part of a larger chain; the logarithm keeps large
-        # chains, which share something with everything, from coming first.
-        shared = np.minimum(self.counts, own).sum(axis=1) / own.sum()
-        partial = shared - 0.25 * np.log(self.totals / own.sum())
-        ranks = np.minimum(np.argsort(np.argsort(-whole)), np.argsort(np.argsort(-partial)))
-        by_rank = self.training[np.argsort(ranks, kind="stable")]
-        lengths = self.corpus.lengths
-        return by_rank[lengths[by_rank] >= THRESHOLD * lengths[index]]
+def _order(corpus: Corpus, search: FoldSearch, index: int) -> IntArray:
+    """All training chains at least half as long as a test chain, the likeliest first."""
+    training = corpus.indices("train", int(np.ceil(THRESHOLD * corpus.lengths[index])))
+    if corpus.lengths[index] < MIN_LENGTH:
+        return training
+    ca = corpus.backbone(index)[:, 1]
+    likely = search.candidates(ca, corpus.secondary_structure(index))
+    likely = likely[np.isin(likely, training)]
+    return np.concatenate([likely, np.setdiff1d(training, likely)])
 
 
 def _compare(
-    corpus: Corpus, index: int, order: IntArray, previous: FoldVerdict | None
+    search: FoldSearch, index: int, order: IntArray, previous: FoldVerdict | None
 ) -> FoldVerdict:
-    from tmtools import tm_align
-
-    ca = corpus.backbone(index)[:, 1].astype(np.float64)
-    sequence = corpus.sequence(index)
+    corpus = search.corpus
     best, neighbor, done = 0.0, "", 0
     if previous is not None:
         best, neighbor, done = previous.best_tm, previous.neighbor, previous.num_aligned
-    for other in order[done:]:
-        target = corpus.backbone(other)[:, 1].astype(np.float64)
-        score = tm_align(ca, target, sequence, corpus.sequence(other)).tm_norm_chain1
+    for found in search.align(corpus.backbone(index)[:, 1], order[done:]):
         done += 1
-        if score > best:
-            best, neighbor = float(score), corpus.ids[other]
+        if found.tm > best:
+            best, neighbor = found.tm, found.id
         if best >= THRESHOLD:
             break
     return FoldVerdict(
@@ -220,16 +154,17 @@ def find_novel_folds(
     dict
         Verdict for each test chain id.
     """
-    ranking = _Ranking(corpus)
+    search = FoldSearch(corpus, corpus.indices("train"))
     chains = corpus.indices("test")
     todo = [index for index in chains if corpus.ids[index] not in journal.verdicts]
     for done, index in enumerate(todo, start=1):
-        journal.add(_compare(corpus, index, ranking.order(index)[:quick], None))
+        journal.add(_compare(search, index, _order(corpus, search, index)[:quick], None))
         if progress is not None:
             progress("likely neighbors", done)
     survivors = sorted(_still_open(corpus, journal, chains), key=lambda i: int(corpus.lengths[i]))
     for done, index in enumerate(survivors[:max_exhaustive], start=1):
-        verdict = _compare(corpus, index, ranking.order(index), journal.verdicts[corpus.ids[index]])
+        before = journal.verdicts[corpus.ids[index]]
+        verdict = _compare(search, index, _order(corpus, search, index), before)
         if verdict.verdict == "open":
             verdict = msgspec.structs.replace(verdict, verdict="novel")
         journal.add(verdict)

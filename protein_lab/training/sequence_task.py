@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from protein_lab.models.sequence import NUM_TYPES, BackboneInputs, SequenceConfi
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.training.chains import BatchOptions, ChainSource
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.pieces import row_ranges, rows_of
 
 CLEAN_SHARE = 0.5
 """Share of chains whose coordinates are left as they were measured."""
@@ -42,6 +44,8 @@ class SequenceTask:
     options : BatchOptions
     seed : int
     """
+
+    has_physics = False
 
     def __init__(
         self,
@@ -94,6 +98,37 @@ class SequenceTask:
             self.backend.asarray(target),
         )
 
+    def num_chains(self, batch: tuple[Any, ...]) -> int:
+        """Chains in a batch."""
+        return int(batch[1].shape[0])
+
+    def density(self, step: int) -> int:
+        """Say how chains are sampled: at residues, where amino acids are."""
+        del step
+        return 1
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches, which all have one sampling."""
+        del density
+        return self.loss
+
+    def split(self, batch: tuple[Any, ...], pieces: int) -> list[tuple[Any, ...]]:
+        """Split a batch so that losses and gradients of the pieces add up to those of it."""
+        inputs, residues, visible, target = batch[:4]
+        count, size = residues.shape
+        known = self.backend.sum(target, axis=(0, 1, 2))
+        found = []
+        for rows in row_ranges(count, pieces):
+            piece = BackboneInputs(*rows_of(tuple(inputs), rows))
+            # partners are numbered over the points of a batch
+            piece = piece._replace(partner=piece.partner - rows.start * size)
+            found.append((piece, *rows_of((residues, visible, target), rows), known))
+        return found
+
+    def with_physics(self, batch: tuple[Any, ...], weight: float) -> tuple[Any, ...]:
+        """Refuse: amino acids have no such losses."""
+        raise NotImplementedError(f"There are no physical losses, but their weight is {weight}.")
+
     def loss(
         self,
         params: Parameters,
@@ -101,8 +136,12 @@ class SequenceTask:
         residues: Array,
         visible: Array,
         target: Array,
+        known: Array | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss of a batch and its parts, in nats; residues of unknown type do not count."""
+        """Loss of a batch and its parts, in nats; residues of unknown type do not count.
+
+        ``known`` counts the residues of the whole batch where this is a piece of it.
+        """
         xp = self.backend
         operator = self.kind(self.config, params, xp)
         described = operator.describe(inputs)
@@ -111,13 +150,15 @@ class SequenceTask:
             first = operator.first_logits(encoded)
             final = operator.decode(encoded, residues, visible)
         parts = {
-            "first": cross_entropy(xp, first, target),
-            "final": cross_entropy(xp, final, target),
+            "first": cross_entropy(xp, first, target, known),
+            "final": cross_entropy(xp, final, target, known),
         }
         return parts["first"] + parts["final"], parts
 
 
-def cross_entropy(backend: Backend, logits: Array, target: Array) -> Array:
+def cross_entropy(
+    backend: Backend, logits: Array, target: Array, known: Array | None = None
+) -> Array:
     """Mean of ``-log p`` of the true types, nats.
 
     Parameters
@@ -125,9 +166,11 @@ def cross_entropy(backend: Backend, logits: Array, target: Array) -> Array:
     logits : Array, shape=(batch, point, type)
     target : Array, shape=(batch, point, type)
         One at the true type; all zero where a residue does not count.
+    known : Array, shape=(), optional
+        Residues to divide by, where they are not those of ``target``.
     """
     xp = backend
     wide = logits * xp.like(np.ones(1), target)
     probability = xp.maximum(xp.softmax(wide), 1e-9)
-    count = xp.sum(target, axis=(0, 1, 2))
+    count = xp.sum(target, axis=(0, 1, 2)) if known is None else known
     return -xp.sum(target * xp.log(probability), axis=(0, 1, 2)) / count

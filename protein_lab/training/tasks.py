@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
+from protein_lab.collation import collate
 from protein_lab.curve_flow import NO_GUESS, guess_inputs
-from protein_lab.flow import collate
+from protein_lab.errors import ProteinLabError
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.sequence import SequenceOperator
@@ -18,15 +19,42 @@ from protein_lab.training.batches import BatchSource, TrainingChain
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.curve_batches import CurveBatchSource, CurveChain
-from protein_lab.training.losses import flow_losses
+from protein_lab.training.losses import CONTACT_DISTANCE, Totals, flow_losses, loss_totals
+from protein_lab.training.physics_losses import physics_losses
+from protein_lab.training.pieces import row_ranges, rows_of
 from protein_lab.training.sequence_task import SequenceTask
 
 CURVE_CONTACT_DISTANCE = 14.0
 """Distance of two points of a curve up to which their elements can touch, angstrom."""
 
 
+class Extras(NamedTuple):
+    """What some steps need beside the batch.
+
+    Attributes
+    ----------
+    guess : Array, shape=(batch, point, atom, 3), optional
+        Clean field that the operator predicted before, where it is to look at it.
+    physics : Array, shape=(), optional
+        Weight of the physical losses.
+    totals : Totals, optional
+        Counts of the whole batch where this is a piece of it.
+    """
+
+    guess: Array | None = None
+    physics: Array | None = None
+    totals: Totals | None = None
+
+
+NO_EXTRAS = Extras()
+GUESSED = 0.5
+"""Share of steps in which the operator sees its own guess, where it is trained to."""
+
+
 class Task(Protocol):
     """Something to learn."""
+
+    has_physics: bool
 
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step, which may use the operator as it is; nothing else decides."""
@@ -37,8 +65,71 @@ class Task(Protocol):
         """Function of parameters and a batch: the loss and its parts."""
         ...
 
+    def num_chains(self, batch: tuple[Any, ...], /) -> int:
+        """Chains in a batch: so many pieces can it be split into."""
+        ...
 
-class FieldTask:
+    def density(self, step: int, /) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        ...
+
+    def loss_at(self, density: int, /) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        ...
+
+    def split(self, batch: tuple[Any, ...], pieces: int, /) -> list[tuple[Any, ...]]:
+        """Split a batch so that losses and gradients of the pieces add up to those of it."""
+        ...
+
+    def with_physics(self, batch: tuple[Any, ...], weight: float, /) -> tuple[Any, ...]:
+        """Add physical losses to a batch of one point a residue, where ``has_physics``."""
+        ...
+
+
+class _FieldBatches:
+    """How batches of ``inputs, target, noise or noisy field, time`` and extras are handled."""
+
+    kind: type[BaseNeuralOperator[Any]]
+    config: Any
+    backend: Backend
+    contact_distance = CONTACT_DISTANCE
+
+    def operator(self, params: Parameters, density: int = 1) -> BaseNeuralOperator[Any]:
+        """Make the operator for a sampling of its chains."""
+        return self.kind(self.config, params, self.backend, points_per_residue=density)
+
+    def loss(self, params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+        """Loss of a batch of the usual sampling, and its parts."""
+        return self.loss_at(1)(params, *batch)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+        raise NotImplementedError
+
+    def num_chains(self, batch: tuple[Any, ...]) -> int:
+        """Chains in a batch."""
+        return int(batch[1].shape[0])
+
+    def split(self, batch: tuple[Any, ...], pieces: int) -> list[tuple[Any, ...]]:
+        """Split a batch; see :class:`Task`."""
+        inputs, target = batch[:2]
+        extras = batch[4] if len(batch) > 4 else NO_EXTRAS
+        weight = inputs.weight
+        mask = self.backend.where(weight > 0, weight * 0.0 + 1.0, weight * 0.0)
+        totals = loss_totals(self.backend, target, mask, self.contact_distance)
+        return [
+            (*rows_of(batch[:4], rows),
+             Extras(rows_of(extras.guess, rows), extras.physics, totals))
+            for rows in row_ranges(self.num_chains(batch), pieces)
+        ]  # fmt: skip
+
+    def with_physics(self, batch: tuple[Any, ...], weight: float) -> tuple[Any, ...]:
+        """Add physical losses; see :class:`Task`."""
+        extras = batch[4] if len(batch) > 4 else NO_EXTRAS
+        return (*batch[:4], extras._replace(physics=self.backend.asarray(weight)))
+
+
+class FieldTask(_FieldBatches):
     """The fine flow: backbone fields around a given curve.
 
     Parameters
@@ -51,6 +142,8 @@ class FieldTask:
     options : BatchOptions
     seed : int
     """
+
+    has_physics = True
 
     def __init__(
         self,
@@ -67,19 +160,31 @@ class FieldTask:
         self.source = BatchSource(corpus, split, options, seed, *prior)
 
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
-        """Make the batch of a step: inputs, target, noise, flow time."""
-        del params
-        return self.to_backend(self.source.batch(step))
+        """Make the batch of a step: inputs, target, noise, flow time, and what else it needs."""
+        batch = self.to_backend(self.source.batch(step))
+        operator = self.operator(params, self.source.density(step))
+        if not operator.looks_back:
+            return batch
+        if np.random.default_rng([self.source.seed, step, 1]).random() >= GUESSED:
+            return batch
+        inputs, target, noise, time = batch
+        encoded = operator.encode_constraints(inputs)
+        guess = operator.forward(_noisy(inputs, target, noise, time), time, encoded)
+        return (*batch, Extras(guess=self.backend.stop_gradient(guess)))
 
     def to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
         size = max(len(chain.target) for chain in chains)
+        if self.backend.fixed_shapes:
+            size = self.source.padded(size)
         inputs = collate(
             self.backend,
             [chain.conditions for chain in chains],
             [chain.curve_error for chain in chains],
             [chain.angle for chain in chains],
             self.config.separation_scales,
+            size,
+            all_pairs=self.kind.sees_all_pairs,
         )
         target = np.zeros((len(chains), size, 3, 3), dtype=np.float32)
         noise = np.zeros_like(target)
@@ -89,27 +194,56 @@ class FieldTask:
         times = np.array([chain.time for chain in chains])
         return (inputs, *(self.backend.asarray(value) for value in (target, noise, times)))
 
-    def loss(
+    def density(self, step: int) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        return self.source.density(step)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+
+        def loss(params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+            return self._loss(density, params, *batch)
+
+        return loss
+
+    def _loss(
         self,
+        density: int,
         params: Parameters,
         inputs: ChainInputs,
         target: Array,
         noise: Array,
         time: Array,
+        extras: Extras = NO_EXTRAS,
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss of a batch and its parts."""
-        operator = self.kind(self.config, params, self.backend)
-        start = inputs.curve[:, :, None, :] + noise
-        blend = time[:, None, None, None]
-        noisy = start * (1.0 - blend) + target * blend
-        encoded = operator.encode_constraints(inputs)
+        xp = self.backend
+        operator = self.operator(params, density)
+        encoded = operator.encode_constraints(inputs)._replace(guess=extras.guess)
+        noisy = _noisy(inputs, target, noise, time)
         predicted = operator.forward_with_uncertainty(noisy, time, encoded)
         _, _, scale_out = operator.preconditioning(time, inputs.curve_error)
-        return flow_losses(self.backend, predicted, target, encoded.mask, scale_out)
+        totals = extras.totals
+        loss, parts = flow_losses(xp, predicted, target, encoded.mask, scale_out, totals=totals)
+        if extras.physics is not None:
+            count = None if totals is None else totals.residues
+            physics = physics_losses(xp, predicted.mean, target, encoded.mask, time, count)
+            parts |= physics
+            loss = loss + extras.physics * sum(physics.values())
+        return loss, parts
 
 
-class CurveTask:
+def _noisy(inputs: ChainInputs, target: Array, noise: Array, time: Array) -> Array:
+    """Field at a flow time, on the straight path from noise around the curve to the target."""
+    start = inputs.curve[:, :, None, :] + noise
+    blend = time[:, None, None, None]
+    return start * (1.0 - blend) + target * blend
+
+
+class CurveTask(_FieldBatches):
     """The coarse flow: axis curves from blueprints alone; parameters as for the fine one."""
+
+    has_physics = False
+    contact_distance = CURVE_CONTACT_DISTANCE
 
     def __init__(
         self,
@@ -121,6 +255,11 @@ class CurveTask:
         options: BatchOptions,
         seed: int,
     ) -> None:
+        if config.self_conditioning:
+            raise ProteinLabError(
+                f"The operator {kind.name} has self_conditioning, but it already draws its frames "
+                "along its own guess.", "Leave self_conditioning out of the sizes.",
+            )  # fmt: skip
         self.kind, self.config, self.backend = kind, config, backend
         self.source = CurveBatchSource(corpus, split, options, seed, config.spacing)
 
@@ -132,7 +271,7 @@ class CurveTask:
         chains, guessed = self.source.batch(step)
         inputs, target, noisy, time = self.to_backend(chains)
         if guessed:
-            operator = self.kind(self.config, params, self.backend)
+            operator = self.operator(params, self.source.density(step))
             encoded = operator.encode_constraints(inputs)
             guess = self.backend.to_numpy(operator.forward(noisy, time, encoded))[:, :, 0]
             inputs = guess_inputs(self.backend, inputs, guess, own=True)
@@ -156,22 +295,36 @@ class CurveTask:
         times = np.array([chain.time for chain in chains])
         return (inputs, *(self.backend.asarray(value) for value in (target, noisy, times)))
 
-    def loss(
+    def density(self, step: int) -> int:
+        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
+        return self.source.density(step)
+
+    def loss_at(self, density: int) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Loss of batches of a sampling."""
+
+        def loss(params: Parameters, *batch: Any) -> tuple[Array, dict[str, Array]]:
+            return self._loss(density, params, *batch)
+
+        return loss
+
+    def _loss(
         self,
+        density: int,
         params: Parameters,
         inputs: ChainInputs,
         target: Array,
         noisy: Array,
         time: Array,
+        extras: Extras = NO_EXTRAS,
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss of a batch and its parts."""
-        operator = self.kind(self.config, params, self.backend)
+        operator = self.operator(params, density)
         encoded = operator.encode_constraints(inputs)
         predicted = operator.forward_with_uncertainty(noisy, time, encoded)
         _, _, scale_out = operator.preconditioning(time, inputs.curve_error)
         return flow_losses(
-            self.backend, predicted, target, encoded.mask, scale_out, CURVE_CONTACT_DISTANCE
-        )
+            self.backend, predicted, target, encoded.mask, scale_out, self.contact_distance,
+            extras.totals,
+        )  # fmt: skip
 
 
 TASKS: dict[str, Callable[..., Task]] = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,61 +14,38 @@ from numpy.typing import NDArray
 
 from protein_lab.backends import Backend, get_backend
 from protein_lab.errors import ProteinLabError
-from protein_lab.models.weights import OPERATORS, save_weights, write_atomically
-from protein_lab.training.card import training_command, training_loss, without_none
+from protein_lab.models.weights import OPERATORS, save_weights
+from protein_lab.training.card import training_card, training_command
 from protein_lab.training.chains import BatchOptions
+from protein_lab.training.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    holds_run,
+    write_checkpoint,
+)
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.evaluation import CALIBRATION_SEED, Evaluation
+from protein_lab.training.gradients import GradientSum, clipped
+from protein_lab.training.interrupts import HeldInterrupts
+from protein_lab.training.log import Progress
+from protein_lab.training.monitor import Monitor
+from protein_lab.training.options import TrainingOptions
+from protein_lab.training.resuming import resume_run
 from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
 
-CHECKPOINT = "checkpoint.safetensors"
-LOG = "log.csv"
-_CALIBRATION_SEED = 987_654_321
+_LOGGER = logging.getLogger(__name__)
 _GRACE = 1.1
 """Times the allowed time after which a run is cut, though its steps were planned to fit."""
+_PLANNED_AFTER = 30
+"""Steps after which the speed is known."""
+_MAX_LEFT_OUT = 5
+"""Steps in a row without a finite gradient after which a run is given up."""
+_AGREE_EVERY = 10
+"""Steps after which processes agree on the time that has passed."""
 
 
-class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training run does; stored in every checkpoint.
-
-    Attributes
-    ----------
-    learning_rate : float
-        Peak; reached after ``warmup`` steps, held, and lowered to a hundredth over the last
-        ``cooldown`` of the steps.
-    total_steps : int
-        Steps of the run; 0 means that they are set from the time allowed, once the speed is known.
-    average : float
-        Decay of the exponential moving average of the weights, which is what is used.
-    clip : float
-        Largest norm of the gradient.
-    precision : {"float32", "bfloat16"}
-        Of affine maps; bfloat16 pays on GPUs only.
-    batches : BatchOptions, optional
-        How batches are made; by default as fits the operator.
-    """
-
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    cooldown: float = 0.3
-    total_steps: int = 0
-    weight_decay: float = 0.01
-    average: float = 0.999
-    clip: float = 1.0
-    seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    batches: BatchOptions | None = None
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the training log."""
-
-    step: int
-    total_steps: int
-    seconds: float
-    learning_rate: float
-    loss: float
-    held_out: float
-    parts: dict[str, float]
+class DivergedError(ProteinLabError):
+    """The loss or its gradient is no finite number any more."""
 
 
 class Trainer:
@@ -91,13 +67,18 @@ class Trainer:
         batches; the first one keeps log and checkpoint.
     resume : bool
         Continue from the checkpoint in ``folder``.
+    change_options : bool
+        Whether a run that is resumed takes over ``options`` that are not those it began with.
     initial : mapping of str to ndarray, optional
         Weights to start a new run from, by default untrained ones.
+    say : callable, optional
+        Told what a user should know while it runs; by default the log of the process.
 
     Raises
     ------
     ProteinLabError
-        If there is nothing to resume, or a run would overwrite another.
+        If there is nothing to resume, a run would overwrite another, or what is resumed is of
+        another operator, corpus or recipe.
     """
 
     def __init__(
@@ -111,52 +92,64 @@ class Trainer:
         backend: str = "torch",
         device: str = "cpu",
         resume: bool = False,
+        change_options: bool = False,
         initial: Mapping[str, NDArray[Any]] | None = None,
+        say: Callable[[str], None] = _LOGGER.warning,
     ) -> None:
         self.kind, config_kind = OPERATORS[operator]
-        self.folder, self.corpus = folder, corpus
+        self.folder, self.corpus, self._say = folder, corpus, say
         self.options = options or TrainingOptions()
         self.config: Any = config or config_kind()
         self.step, self.seconds, self._earlier = 0, 0.0, list[str]()
-        self._shipped = initial is not None
-        rng = np.random.default_rng(self.options.seed)
-        stored: dict[str, NDArray[Any]] = {}
+        self._shipped, self._left_out, self._is_whole = initial is not None, 0, True
+        stored = Checkpoint({}, {})
         if resume:
-            stored = self._read_checkpoint(config_kind, options is not None)
-        elif (folder / CHECKPOINT).exists():
+            asked = (None if change_options else options, config)
+            stored, self.options, self.config = resume_run(folder, operator, corpus, asked, say)
+            if options is not None and (change_options or options.total_steps):
+                self.options = options
+            self.step, self.seconds = stored.meta["step"], stored.meta["seconds"]
+            self._earlier = stored.meta.get("commands", [])
+            self._shipped = stored.meta.get("shipped", False)
+        elif holds_run(folder):
             raise ProteinLabError(
                 f"The folder {folder} already holds a training run.",
                 "Continue it with --resume, or name another folder with --out.",
             )
         self.backend: Backend = get_backend(backend, device, self.options.precision)
         self.rank, self.num_processes = self.backend.join_processes()
-        fresh = dict(initial) if initial else self.kind.initialize(self.config, rng)
-        start = _part(stored, "params/") or fresh
-        average = _part(stored, "average/") or start
-        self.params = {n: self.backend.asarray(v) for n, v in start.items()}
+        fresh = stored.part("params/") or initial or self._untrained()
+        average = stored.part("average/") or fresh
+        self.params = {n: self.backend.asarray(v) for n, v in fresh.items()}
         self.average = {n: self.backend.asarray(v) for n, v in average.items()}
         self.optimizer = self.backend.optimizer(self.params, self.options.weight_decay)
-        self.optimizer.restore(_part(stored, "optimizer/"))
+        self.optimizer.restore(stored.part("optimizer/"))
         self.task = self._task("train", self.options.seed)
-        self._differentiate = self.backend.value_and_grad(self.task.loss)
-        self._held_out = self._task("calibration", _CALIBRATION_SEED)
+        if self.options.physics and not self.task.has_physics:
+            raise ProteinLabError(
+                f"There are no physical losses for {operator}, but their weight is "
+                f"{self.options.physics:g}.", "Set physics to 0.",
+            )  # fmt: skip
+        self.gradients = GradientSum(
+            self.backend, self.task, self.options.compile, say, int(stored.meta.get("pieces", 1))
+        )
+        calibration = self._task("calibration", CALIBRATION_SEED)
+        self.evaluation = Evaluation(self.kind, self.config, self.backend, corpus, calibration)
+        self.monitor = Monitor(folder, self.step, say)
+
+    def _untrained(self) -> dict[str, NDArray[Any]]:
+        return self.kind.initialize(self.config, np.random.default_rng(self.options.seed))
 
     def _task(self, split: str, seed: int) -> Task:
-        make = TASKS.get(self.kind.name, FieldTask)
-        return make(self.kind, self.config, self.backend, self.corpus, split, self.batches, seed)
+        make, batches = TASKS.get(self.kind.name, FieldTask), self.batches
+        if split != "train":  # what is measured is what is used: one point a residue
+            batches = msgspec.structs.replace(batches, densities=(1,))
+        return make(self.kind, self.config, self.backend, self.corpus, split, batches, seed)
 
     @property
     def batches(self) -> BatchOptions:
         """How batches are made: as asked, else as fits the operator."""
         return self.options.batches or BATCHES.get(self.kind.name, BatchOptions())
-
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of a step: a function of the step alone, so that resuming is exact."""
-        options = self.options
-        total = options.total_steps or 1_000_000_000
-        warm = min(1.0, (step + 1) / options.warmup)
-        left = max(0.0, (total - step) / max(1.0, options.cooldown * total))
-        return options.learning_rate * warm * max(0.01, min(1.0, left))
 
     def run(
         self,
@@ -165,8 +158,12 @@ class Trainer:
         checkpoint_minutes: float = 5.0,
         report: Callable[[Progress], None] | None = None,
         report_every: int = 50,
+        evaluate_every: int = 500,
+        tick: Callable[[int, int, float], None] | None = None,
     ) -> None:
         """Train until the steps are done or the time is over; leaves a checkpoint in any case.
+
+        Ctrl-C, and the signal that ends a cluster job, stop it after the step that it is at.
 
         Parameters
         ----------
@@ -176,89 +173,145 @@ class Trainer:
         checkpoint_minutes : float
         report : callable, optional
             Called with a :class:`Progress` every ``report_every`` steps.
-        report_every : int
+        report_every, evaluate_every : int
+            Steps between two lines of the log, and between two measurements on held-out chains.
+        tick : callable, optional
+            Called after every step with its number, the number of all, and the loss.
+
+        Raises
+        ------
+        DivergedError
+            If losses are not finite any more; the last checkpoint stays as it is.
+        CheckpointError
+            If the last checkpoint cannot be written.
+        KeyboardInterrupt
+            If it was stopped; the checkpoint is written.
         """
-        began = saved = time.monotonic()
-        first, before = self.step, self.seconds
         if hours is not None and self.step >= self.options.total_steps:
             self.set_steps(0)
         if hours is None and not self.options.total_steps:
             raise ProteinLabError("Expected hours or a number of steps, but got neither.")
         allowed = float("inf") if hours is None else hours * 3600
+        saved = time.monotonic()
         try:
-            while not self.options.total_steps or self.step < self.options.total_steps:
-                loss, parts = self.advance()
-                now = time.monotonic()
-                self.seconds = before + now - began
-                if not self.options.total_steps and self.step - first == 30:
-                    left = int((allowed - (now - began)) / ((now - began) / 30))
+            with HeldInterrupts() as interrupts:
+                for loss, parts in self._steps(allowed):
+                    if tick is not None:
+                        tick(self.step, self.options.total_steps, loss)
+                    is_last = self.step == self.options.total_steps
+                    if self.step % report_every == 0 or is_last:
+                        is_due = is_last or self.step % evaluate_every == 0
+                        self._report(loss, parts, report, is_due)
+                    if interrupts.asked:
+                        raise KeyboardInterrupt
+                    if time.monotonic() - saved > checkpoint_minutes * 60:
+                        self._save_or_say()
+                        saved = time.monotonic()
+        except DivergedError:
+            raise
+        except BaseException:
+            if self._is_whole:
+                self._save_or_say()
+            raise
+        self.save()
+        if self.rank == 0:
+            self.monitor.draw()
+
+    def _steps(self, allowed: float) -> Any:
+        """Make steps until they are done or the time, in seconds, is over; yields their losses."""
+        began, first, before = time.monotonic(), self.step, self.seconds
+        while not self.options.total_steps or self.step < self.options.total_steps:
+            made = self.advance()
+            passed = time.monotonic() - began
+            self.seconds = before + passed
+            done = self.step - first
+            if done % _AGREE_EVERY == 0:
+                passed = self._agreed(passed)
+                if not self.options.total_steps and done == _PLANNED_AFTER:
+                    left = int((allowed - passed) / (passed / _PLANNED_AFTER))
                     self.set_steps(self.step + max(1, left))
-                elif self.options.total_steps and now - began > _GRACE * allowed:
-                    break
-                if now - saved > checkpoint_minutes * 60:
-                    self.save()
-                    saved = now
-                if self.step % report_every == 0 or self.step == self.options.total_steps:
-                    self._report(loss, parts, report)
-        finally:
-            self.save()
+                elif self.options.total_steps and passed > _GRACE * allowed:
+                    yield made
+                    return
+            yield made
+
+    def _agreed(self, seconds: float) -> float:
+        """Mean of a time over the processes, which must all stop at the same step."""
+        if self.num_processes == 1:
+            return seconds
+        value = self.backend.asarray(np.array([seconds]))
+        mean = self.backend.mean_over_processes({"seconds": value})["seconds"]
+        return float(self.backend.to_numpy(mean)[0])
 
     def set_steps(self, total: int) -> None:
         """Set the number of steps of the whole run; 0 to have it set from the time allowed."""
         self.options = msgspec.structs.replace(self.options, total_steps=total)
 
     def advance(self) -> tuple[float, dict[str, float]]:
-        """Make one step; returns the loss and its parts."""
+        """Make one step; returns the loss and its parts.
+
+        Raises
+        ------
+        DivergedError
+            If no gradient was finite for several steps; parameters are as before them.
+        """
         xp = self.backend
-        batch = self.task.batch(self.step * self.num_processes + self.rank, self.params)
-        loss, parts, gradients = self._differentiate(self.params, *batch)
+        number = self.step * self.num_processes + self.rank
+        batch, density = self.task.batch(number, self.params), self.task.density(number)
+        physics = self.options.physics_at(self.step)
+        if physics and density == 1:  # elsewhere points are no atoms
+            batch = self.task.with_physics(batch, physics)
+        value, parts, gradients = self.gradients(self.params, batch, density)
         gradients = xp.mean_over_processes(gradients)
-        norm = float(sum(float((g * g).sum()) for g in gradients.values())) ** 0.5
-        value = float(loss)
-        if np.isfinite(norm):
-            if norm > self.options.clip:
-                factor = self.options.clip / norm
-                gradients = {n: g * factor for n, g in gradients.items()}
-            self.optimizer.step(gradients, self.learning_rate(self.step))
+        gradients = clipped(gradients, self.options.clip)
+        self._is_whole = False
+        if gradients:
+            self._left_out = 0
+            self.optimizer.step(gradients, self.options.rate_at(self.step))
             decay = min(self.options.average, (1 + self.step) / (10 + self.step))
             for name, mean in self.average.items():
                 new = xp.stop_gradient(self.params[name])
                 self.average[name] = mean * decay + new * (1.0 - decay)
+        else:
+            self._leave_out(value)
         self.step += 1
-        return value, {name: float(part) for name, part in parts.items()}
+        self._is_whole = True
+        return value, parts
 
-    def held_out_loss(self, num_batches: int = 4) -> float:
+    def _leave_out(self, loss: float) -> None:
+        """Say that a step has no finite gradient, and give up after a few."""
+        self._left_out += 1
+        if self._left_out < _MAX_LEFT_OUT:
+            self._say(f"Step {self.step} has no finite gradient (loss {loss:g}): it is left out.")
+            return
+        raise DivergedError(
+            f"The training diverged: {_MAX_LEFT_OUT} steps in a row up to step {self.step} had no "
+            f"finite gradient (loss {loss:g}).",
+            f"The last good checkpoint in {self.folder} is kept. Resume it with a lower "
+            "learning_rate in a recipe and --change-options.",
+        )
+
+    def held_out_loss(self) -> float:
         """Loss of the averaged weights on fixed batches of the calibration split."""
-        losses = [
-            float(self.task.loss(self.average, *self._held_out.batch(number, self.average))[0])
-            for number in range(num_batches)
-        ]
-        return float(np.mean(losses))
+        return self.evaluation.held_out_loss(self.average)
 
     def _report(
         self,
         loss: float,
         parts: Mapping[str, float],
         report: Callable[[Progress], None] | None,
+        evaluate: bool,
     ) -> None:
-        line = Progress(
-            step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
-            learning_rate=self.learning_rate(self.step), loss=loss,
-            held_out=self.held_out_loss() if self.step % 500 == 0 else float("nan"),
-            parts=dict(parts),
-        )  # fmt: skip
         if self.rank > 0:
             return
-        row = msgspec.to_builtins(line)
-        row |= row.pop("parts")
-        path = self.folder / LOG
-        self.folder.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        line = Progress(
+            step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
+            learning_rate=self.options.rate_at(self.step), loss=loss,
+            held_out=self.held_out_loss() if evaluate else float("nan"),
+            parts=dict(parts),
+            metrics=self.evaluation.samples(self.average) if evaluate else {},
+        )  # fmt: skip
+        self.monitor.record(line)
         if report is not None:
             report(line)
 
@@ -283,31 +336,27 @@ class Trainer:
 
     def export(self, folder: Path) -> str:
         """Write averaged weights and card to ``folder``; returns the weights' SHA-256."""
-        options = self.options
-        held_out = self.held_out_loss()
-        recipe = {"device": self.backend.device, "options": msgspec.to_builtins(options)}
-        card = {
-            "training": {
-                "corpus_digest": self.corpus.digest,
-                "corpus_split": "train",
-                "command": " && ".join(self.commands),
-                "steps": self.step,
-                "hours": round(self.seconds / 3600, 3),
-                "device": self.backend.device,
-                "seed": options.seed,
-                "residues_per_batch": self.batches.residues,
-                "learning_rate": options.learning_rate,
-                "loss": training_loss(self.folder / LOG),
-            },
-            "held_out": {"split": "calibration", "loss": round(held_out, 4)},
-            "recipe": recipe,
-        }
-        return save_weights(self.weights(), folder, self.kind.name, self.config, without_none(card))
+        card = training_card(
+            folder=self.folder,
+            options=msgspec.to_builtins(self.options),
+            device=self.backend.device,
+            corpus_digest=self.corpus.digest,
+            commands=self.commands,
+            steps=self.step,
+            seconds=self.seconds,
+            residues_per_batch=self.batches.residues,
+            held_out=self.held_out_loss(),
+        )
+        return save_weights(self.weights(), folder, self.kind.name, self.config, card)
 
     def save(self) -> None:
-        """Write the checkpoint atomically; in the first process only."""
-        from safetensors.numpy import save
+        """Write the checkpoint, keeping the one before it; in the first process only.
 
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written; the older ones stay.
+        """
         if self.rank > 0:
             return
         arrays = {f"params/{n}": self.backend.to_numpy(v) for n, v in self.params.items()}
@@ -322,32 +371,15 @@ class Trainer:
             "config": msgspec.to_builtins(self.config),
             "commands": self.commands if self.options.total_steps else [],
             "shipped": self._shipped,
+            "pieces": self.gradients.pieces,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        contiguous = {n: np.ascontiguousarray(v) for n, v in arrays.items()}
-        data = save(contiguous, metadata={"training": json.dumps(meta, sort_keys=True)})
-        write_atomically(self.folder / CHECKPOINT, data)
+        write_checkpoint(self.folder, Checkpoint(meta, arrays))
 
-    def _read_checkpoint(
-        self, config_kind: type[msgspec.Struct], keep_options: bool
-    ) -> dict[str, NDArray[Any]]:
-        from safetensors import safe_open
-
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            raise ProteinLabError(
-                f"There is no training run in {self.folder} to resume.", "Start without --resume."
-            )
-        with safe_open(path, framework="numpy") as stream:
-            meta = json.loads(stream.metadata()["training"])
-            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        if not keep_options:
-            self.options = msgspec.convert(meta["options"], TrainingOptions)
-        self.config = msgspec.convert(meta["config"], config_kind)
-        self.step, self.seconds = meta["step"], meta["seconds"]
-        self._earlier, self._shipped = meta.get("commands", []), meta.get("shipped", False)
-        return arrays
-
-
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
+    def _save_or_say(self) -> None:
+        """Write the checkpoint, or say why not: a full disk may have room again later."""
+        try:
+            self.save()
+        except CheckpointError as error:
+            self._say(f"{error.problem} The one before it is kept.")
+        if self.rank == 0:
+            self.monitor.draw()

@@ -1,4 +1,4 @@
-"""How near a design is to real chains.
+"""How near a structure is to real chains.
 
 A design that starts from the fold of a real chain cannot be assumed to be new, so its nearest
 relative is named with its TM-score.
@@ -6,14 +6,21 @@ relative is named with its TM-score.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-from protein_lab.metrics import tm_align
+import numpy as np
+
+from protein_lab.metrics import dssp
 from protein_lab.protein import Protein
-from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import MIN_LENGTH, FoldSearch, Neighbor
 from protein_lab.typing import Check
 from protein_lab.validation.base import Rule, not_run
+
+SAME_FOLD: Final = 0.5
+"""Two chains with a TM-score above this have, as a rule, the same fold (Xu & Zhang, 2010)."""
+
+MAX_LENGTH: Final = 1024
+"""Longest chain that is searched for; TM-align takes time in proportion to the length."""
 
 _RULE: Final = Rule(
     unit="TM-score",
@@ -21,40 +28,46 @@ _RULE: Final = Rule(
 )
 
 
-def measure_novelty(protein: Protein, corpus: Corpus, candidates: Iterable[int]) -> Check:
-    """Find the nearest of some real chains.
+def measure_novelty(protein: Protein, search: FoldSearch) -> Check:
+    """Find the real chain that a structure resembles most.
 
     Parameters
     ----------
     protein : Protein
-        One chain.
-    corpus : Corpus
+        Each of its chains is searched for by itself; the one with the nearest relative counts.
+    search : FoldSearch
         Real chains.
-    candidates : iterable of int
-        Indices of the chains to compare with; the number holds for these only, so it is a lower
-        bound for the whole corpus.
 
     Returns
     -------
     Check
-        The largest TM-score, normalized by the length of the design, without a verdict.
+        The largest TM-score that was found, normalized by the length of the structure, without a
+        verdict; the details name the chain. Low is new. A chain with missing backbone atoms is
+        searched for without those residues. ``not_run`` for chains that are too short or long.
     """
-    best, nearest, count = -1.0, "", 0
-    for index in candidates:
-        chain = corpus.chain(int(index))
-        score = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence).tm_a
-        count += 1
-        if score > best:
-            best, nearest = score, chain.id
-    if not count:
-        return novelty_not_run("There was no chain to compare with.")
+    whole = np.asarray(protein.has_backbone)
+    best: tuple[Neighbor, int] | None = None
+    for chain in range(len(protein.chain_ids)):
+        atoms = np.asarray(protein.backbone)[whole & (protein.chain_index == chain)]
+        if not MIN_LENGTH <= len(atoms) <= MAX_LENGTH:
+            continue
+        found = search.nearest(np.asarray(atoms[:, 1], dtype=np.float64), dssp(atoms))[0]
+        if best is None or found.tm > best[0].tm:
+            best = (found, chain)
+    if best is None:
+        return novelty_not_run(
+            f"No chain has {MIN_LENGTH} to {MAX_LENGTH} residues with all backbone atoms."
+        )
+    nearest, chain = best
+    of = f" to chain {protein.chain_ids[chain]}" if len(protein.chain_ids) > 1 else ""
+    fold = "same fold" if nearest.tm > SAME_FOLD else "no chain of the same fold was found"
     return Check(
         name="novelty",
-        value=best,
+        value=nearest.tm,
         unit=_RULE.unit,
         threshold=None,
         verdict="not_applicable",
-        details=f"Nearest of {count} chains: {nearest}.",
+        details=f"{nearest.id} is nearest{of} of {len(search.chains)} chains: {fold}.",
     )
 
 

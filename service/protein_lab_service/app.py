@@ -42,7 +42,8 @@ from protein_lab.design.request_schema import request_components, request_exampl
 from protein_lab.errors import ProteinLabError
 from protein_lab.protein import Protein
 from protein_lab.settings import Settings
-from protein_lab.store.summary import DesignSummary, summarize
+from protein_lab.store.schema import DesignResult
+from protein_lab.store.summary import DesignSummary, fasta, summarize
 from protein_lab.typing import Fault
 from protein_lab_service.job_table import Job, Status
 from protein_lab_service.jobs import Jobs
@@ -50,6 +51,7 @@ from protein_lab_service.problems import HANDLERS
 
 MIN_TOKEN_LENGTH: Final = 16
 _MMCIF: Final = "chemical/x-mmcif"
+_FASTA: Final = "text/x-fasta"
 _SCHEMA_PLACE: Final = "#/components/schemas/{name}"
 _LOGGER = logging.getLogger(__name__)
 
@@ -153,14 +155,7 @@ def show_structure(
     identity: str, state: State, rank: Annotated[int, Parameter(ge=1)] = 1
 ) -> Response[str]:
     """Give one design as mmCIF; its B-factor column holds the uncertainty in angstrom."""
-    job = _find(identity, state)
-    if job.status != "done":
-        raise HTTPException(
-            f"Expected a finished request; this one is {job.status}. Ask for {_links(job)['self']} "
-            "until its status is done.",
-            status_code=409,
-        )
-    designs = _jobs(state).result(job).designs
+    designs = _finished(identity, state).designs
     if rank > len(designs):
         raise NotFoundException(f"Expected a rank from 1 to {len(designs)}, but got {rank}.")
     chosen = designs[rank - 1]
@@ -175,6 +170,12 @@ def show_structure(
         name=f"design_{rank:03d}",
     )
     return Response(protein.to_mmcif(), media_type=_MMCIF)
+
+
+@get("/designs/{identity:str}/sequences", media_type=_FASTA, sync_to_thread=True)
+def show_sequences(identity: str, state: State) -> Response[str]:
+    """Give the sequences of all designs as FASTA, best design and best sequence first."""
+    return Response(fasta(_finished(identity, state)), media_type=_FASTA)
 
 
 @get("/health", sync_to_thread=False)
@@ -211,9 +212,25 @@ def _find(identity: str, state: State) -> Job:
     return job
 
 
+def _finished(identity: str, state: State) -> DesignResult:
+    """Read the result of a request, or tell that it is not there yet."""
+    job = _find(identity, state)
+    if job.status != "done":
+        raise HTTPException(
+            f"Expected a finished request; this one is {job.status}. Ask for {_links(job)['self']} "
+            "until its status is done.",
+            status_code=409,
+        )
+    return _jobs(state).result(job)
+
+
 def _links(job: Job) -> dict[str, str]:
     own = f"/api/v1/designs/{job.id}"
-    return {"self": own, "structure": f"{own}/structure?rank=1"}
+    return {
+        "self": own,
+        "structure": f"{own}/structure?rank=1",
+        "sequences": f"{own}/sequences",
+    }
 
 
 def _require_token(
@@ -263,7 +280,7 @@ def create_app(settings: Settings) -> Litestar:
         )
     api = Router(
         "/api/v1",
-        route_handlers=[submit_design, show_design, show_structure],
+        route_handlers=[submit_design, show_design, show_structure, show_sequences],
         guards=[_require_token],
         security=[{"bearer": []}],
     )

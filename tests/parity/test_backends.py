@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
+from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions, compile_conditions
-from protein_lab.flow import collate, draw_noise, sample
+from protein_lab.flow import draw_noise, sample
 from protein_lab.geometry import axis_curve
 from protein_lab.models.weights import load_operator
 from protein_lab.training.corpus import CorpusChain
@@ -19,7 +20,7 @@ def _conditions(chain: CorpusChain) -> Conditions:
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_trained_flow_agrees_with_numpy(name: str, real_chains: list[CorpusChain]) -> None:
-    """Twenty-five steps from shared noise end within 1e-3 angstrom of each other."""
+    """All steps from shared noise end within 1e-3 angstrom of each other."""
     chain = min(real_chains, key=lambda c: len(c.sequence))
     noise = draw_noise(np.random.default_rng(1), 2, len(chain.sequence))
     reference = sample(load_operator(backend="numpy"), _conditions(chain), noise)

@@ -75,7 +75,9 @@ def test_the_page_can_be_followed(tmp_path: Path, port: int, environment: dict[s
     assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
     state = json.loads((tmp_path / "state.json").read_text())
     assert state["status"] == "done", state["error"]
-    assert Protein.from_file(tmp_path / "design_001.cif").num_residues == 36
+    best = Protein.from_file(tmp_path / "design_001.cif").sequence
+    assert len(best) == 36
+    assert (tmp_path / "designs.fasta").read_text().splitlines()[1] == best
     faults = json.loads((tmp_path / "faults.json").read_text())
     assert faults["status"] == 400
     assert [fault["path"] for fault in faults["faults"]] == ["$.num_desings"]

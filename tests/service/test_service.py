@@ -22,6 +22,7 @@ from protein_lab.protein import Protein
 from protein_lab.settings import Settings
 from protein_lab.store.objects import load_result
 from protein_lab.store.schema import DesignResult
+from protein_lab.store.summary import fasta
 from protein_lab.training.corpus import Corpus
 
 TOKEN = "a token of the tests 0123456789"
@@ -117,6 +118,7 @@ def test_api_needs_the_token(client: TestClient[Any], header: Any) -> None:
         client.post("/api/v1/design", json=REQUEST, headers=headers),
         client.get("/api/v1/designs/x", headers=headers),
         client.get("/api/v1/designs/x/structure", headers=headers),
+        client.get("/api/v1/designs/x/sequences", headers=headers),
     ]
     for answer in refused:
         _is_problem(answer, 401)
@@ -174,6 +176,22 @@ def test_a_finished_request_shows_its_designs(finished: dict[str, Any]) -> None:
     assert design["metrics"]
     assert design["checks"]
     assert [item["verdict"] for item in design["constraints"]]
+
+
+def test_sequences_are_those_of_the_engine(
+    client: TestClient[Any], finished: dict[str, Any], expected: DesignResult
+) -> None:
+    """State, structure and FASTA have the sequences that the engine draws."""
+    (wanted,) = expected.designs
+    assert len(wanted.sequences) == 4
+    (design,) = finished["designs"]
+    assert [item["sequence"] for item in design["sequences"]] == [
+        item.sequence for item in wanted.sequences
+    ]
+    answer = client.get(finished["links"]["sequences"], headers=AUTH)
+    assert answer.headers["content-type"].startswith("text/x-fasta")
+    assert answer.text == fasta(expected)
+    assert answer.text.splitlines()[1] == wanted.sequence
 
 
 def test_coordinates_are_those_of_the_engine(

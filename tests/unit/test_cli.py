@@ -11,6 +11,7 @@ import pytest
 from protein_lab.cli import main
 from protein_lab.design.element_table import load_table, table_file
 from protein_lab.protein import Protein
+from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 
 REQUEST = {
@@ -49,6 +50,9 @@ def test_design_validate_and_reproduce(
     summary = json.loads(capsys.readouterr().out)
     assert (out / summary["designs"][0]["file"]).is_file()
     assert run("validate", *sorted((out / "designs").glob("*.cif"))) == 0
+    assert "is nearest of" not in capsys.readouterr().out
+    assert run("validate", "--novelty", next((out / "designs").glob("*.cif"))) == 0
+    assert "is nearest of 12291 chains" in capsys.readouterr().out
     assert run("reproduce", out) == 0
     assert "bit for bit" in capsys.readouterr().out
     # the same command again reads what is there
@@ -59,6 +63,25 @@ def test_design_validate_and_reproduce(
     broken.write_bytes(data)
     assert run("reproduce", out) == 1
     assert broken.name in capsys.readouterr().err
+
+
+def test_backbones_without_sequences_are_told(
+    request_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where there are no weights for sequences the backbones are kept and the reason is said."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for name in ("enhanced_deeponet.toml", "enhanced_deeponet.safetensors"):
+        shutil.copy(Settings().weights / name, weights)
+    monkeypatch.setenv("PROTEIN_LAB_WEIGHTS", str(weights))
+    assert run("design", request_file, "--out", tmp_path / "out", "--no-report") in (0, 3)
+    said = capsys.readouterr().err
+    assert "1 of 1 designs have no sequences: The card" in said
+    assert "sequence.toml" in said
+    assert (tmp_path / "out" / "designs" / "001.cif").is_file()
 
 
 def test_invalid_request_lists_every_fault(

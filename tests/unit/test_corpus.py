@@ -20,7 +20,6 @@ from protein_lab.training.novel_folds import (
     add_novel_folds,
     find_novel_folds,
     flag_novel_folds,
-    fold_descriptor,
 )
 from protein_lab.training.sources import FolderSource, RawChain
 from protein_lab.typing import IntArray
@@ -322,14 +321,3 @@ def test_journal_survives_interruption(tmp_path: Path) -> None:
     assert Journal(path, "digest").verdicts == {"1ABC_A": verdict}
     with pytest.raises(CorpusError, match="another corpus"):
         Journal(path, "other")
-
-
-def test_descriptor_ignores_placement(shipped: Corpus) -> None:
-    """Turning a chain changes nothing; another chain has another descriptor."""
-    ca = shipped.backbone(10)[:, 1].astype(float)
-    states = shipped.secondary_structure(10)
-    rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
-    here, turned = fold_descriptor(ca, states), fold_descriptor(ca @ rotation + 5.0, states)
-    assert np.abs(here - turned).sum() <= 4
-    other = fold_descriptor(shipped.backbone(20)[:, 1], shipped.secondary_structure(20))
-    assert np.abs(here - other).sum() > 100

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -14,14 +15,17 @@ from protein_lab import engine
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
 from protein_lab.design import selection
-from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.calibration import SCHEMA, Calibration, SigmaModel, UncertaintyKind
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
 from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
+from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
 from protein_lab.experiments.uncertainty_fit import save_calibration
 from protein_lab.flow import FlowSample
+from protein_lab.metrics import dssp, find_knot
+from protein_lab.metrics.knots import UNKNOT
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import save_weights
 from protein_lab.runtime import NUM_HITS
@@ -74,7 +78,10 @@ def test_a_request_is_answered_in_full(
         ]  # fmt: skip
         checks = {check.name: check for check in item.checks}
         assert checks["bond_lengths"].verdict == "pass"
-        assert checks["novelty"].verdict == "not_run"
+        assert checks["novelty"].value == item.metrics["tm_to_nearest"]
+        assert item.metrics["tm_to_nearest"] >= item.metrics["tm_to_source"] - 0.1
+        nearest = checks["novelty"].details.split()[0]
+        assert nearest in runtime.corpus.ids
         assert {"helix_obtained", "strand_obtained", "ca_ca_ok"} == set(item.field_metrics)
         assert item.source in runtime.corpus.ids
         assert item.blueprint.secondary_structure == HAIRPIN
@@ -175,6 +182,50 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     assert "fail" not in {check.verdict for check in made.checks}
 
 
+@pytest.mark.parametrize("operator", ["enhanced_deeponet", "fno", "deeponet"])
+def test_every_operator_gives_sound_geometry_at_any_length(
+    operator: Literal["enhanced_deeponet", "fno", "deeponet"],
+) -> None:
+    """Short and long chains of each shipped operator pass every check of the geometry preset."""
+    opened = engine.Runtime.open(operator)
+    for length in (40, 150):
+        request = DesignRequest(
+            length=length, seed=3, operator=operator, steps=4, samples_per_design=1
+        )
+        made = engine.design_one(request, 0, opened)
+        assert made.failed is None
+        assert made.backbone.shape == (length, 4, 3)
+        assert [check.name for check in made.checks if check.verdict == "fail"] == []
+
+
+def test_a_knotted_sample_is_never_chosen() -> None:
+    """A real knotted chain, refined, is unsound although it passes every other check."""
+    corpus = Corpus.open()
+    knotted = corpus.backbone(corpus.ids.index("2EFV_A"))
+    length = len(knotted)
+    straight = next(
+        corpus.backbone(int(index))
+        for index in corpus.indices("train", length, length)
+        if find_knot(corpus.backbone(int(index))[:, 1]).name == UNKNOT
+    )
+    blueprint = blueprint_of(knotted, dssp(knotted))
+    sigma = np.ones((1, length), dtype=np.float32)
+    alone = selection.refine_best(
+        FlowSample(knotted[None, :, :3].astype(np.float32), sigma),
+        blueprint, blueprint, lambda _: True,
+    )  # fmt: skip
+    assert alone.is_knotted
+    assert not alone.is_sound
+    fields = np.stack([knotted[:, :3], straight[:, :3]]).astype(np.float32)
+    both = selection.refine_best(
+        FlowSample(fields, np.ones((2, length), dtype=np.float32)),
+        blueprint, blueprint, lambda _: True,
+    )  # fmt: skip
+    assert not both.is_knotted
+    assert both.is_sound
+    assert both.rank > alone.rank
+
+
 def test_requests_with_faults_are_refused_before_anything_is_computed(
     runtime: engine.Runtime,
 ) -> None:
@@ -184,16 +235,23 @@ def test_requests_with_faults_are_refused_before_anything_is_computed(
     found = engine.plan(REQUEST, runtime)
     assert found.blueprint is not None
     assert found.blueprint.secondary_structure == HAIRPIN
-    assert len(found.sources) == NUM_HITS
+    assert 1 < len(set(found.sources)) == len(found.sources) <= NUM_HITS
     assert engine.plan(DesignRequest(length=(50, 60)), runtime).blueprint is None
 
 
-def test_the_operator_folds_chains_by_itself(runtime: engine.Runtime) -> None:
+@pytest.fixture(scope="module")
+def shipped() -> engine.Runtime:
+    """Open the weights of the package."""
+    return engine.Runtime.open()
+
+
+def test_the_operator_folds_chains_by_itself(
+    runtime: engine.Runtime, shipped: engine.Runtime
+) -> None:
     """No fold of the library has a part in it; without weights for curves nothing is computed."""
     request = msgspec.structs.replace(REQUEST, prior="polymer", num_designs=1, samples_per_design=1)
     with pytest.raises(WeightsError, match="curve_deeponet"):
         engine.design(request, runtime)
-    shipped = engine.Runtime.open(backend="numpy")
     first = engine.design_one(request, 0, shipped)
     assert first.failed is None
     assert first.source == "polymer"
@@ -204,6 +262,93 @@ def test_the_operator_folds_chains_by_itself(runtime: engine.Runtime) -> None:
     assert mixed.failed is None
     assert mixed.source != "polymer"
     assert np.abs(mixed.backbone - first.backbone).max() > 1.0
+
+
+def test_sequences_are_drawn_beside_the_backbone(
+    runtime: engine.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They depend on seed and index alone and change no coordinate; names are in the checks."""
+    shipped = engine.Runtime.open(backend="numpy")
+    options = SequenceOptions(num_sequences=3, fixed=(FixedResidue(position=2, residue="W"),))
+    request = msgspec.structs.replace(REQUEST, sequence=options)
+    made = engine.design_one(request, 1, shipped)
+    assert made.sequence_failed is None
+    assert [len(item.sequence) for item in made.sequences] == [len(HAIRPIN)] * 3
+    assert made.sequence == max(made.sequences, key=lambda item: item.score).sequence
+    assert {item.sequence[1] for item in made.sequences} == {"W"}
+    assert made.metrics["sequence_perplexity"] == made.sequences[0].perplexity
+    assert engine.design_one(request, 1, shipped).sequences == made.sequences
+    other = engine.design_one(request, 0, shipped)
+    assert other.sequence != made.sequence
+
+    off = msgspec.structs.replace(request, sequence=SequenceOptions(num_sequences=0))
+    bare = engine.design_one(off, 1, shipped)
+    assert (bare.sequence, bare.sequences, bare.sequence_failed) == (None, (), None)
+    assert bare.backbone.tobytes() == made.backbone.tobytes()
+    assert bare.uncertainty.tobytes() == made.uncertainty.tobytes()
+    answer = engine.assemble(request, [made, other], shipped)
+    assert answer.provenance["sequence_weights_digest"] == shipped.sequences.digest
+    seen: list[str] = []
+    real = engine.validate
+    monkeypatch.setattr(
+        engine, "validate", lambda protein, preset: seen.append(protein.sequence) or real(protein)
+    )
+    engine.design_one(request, 1, shipped)
+    assert seen[-1] == made.sequence
+
+
+def test_without_sequence_weights_the_backbone_stays(
+    runtime: engine.Runtime, result: engine.DesignResult, tmp_path: Path
+) -> None:
+    """Missing weights are warned of and told with each design; damaged ones stop the request."""
+    (fault,) = engine.plan(REQUEST, runtime).warnings
+    assert (fault.severity, fault.path) == ("warning", "$.sequence")
+    for item in result.designs:
+        assert item.failed is None
+        assert item.sequences == ()
+        assert "sequence.toml" in (item.sequence_failed or "")
+    assert result.provenance["sequence_weights_digest"] is None
+    off = msgspec.structs.replace(REQUEST, sequence=SequenceOptions(num_sequences=0))
+    assert engine.plan(off, runtime).warnings == ()
+    shutil.copytree(runtime.weights, tmp_path, dirs_exist_ok=True)
+    shutil.copy(Settings().weights / "sequence.toml", tmp_path)
+    (tmp_path / "sequence.safetensors").write_bytes(b"torn")
+    damaged = engine.Runtime.open(backend="numpy", settings=Settings(weights=tmp_path))
+    with pytest.raises(WeightsError, match=r"sequence\.safetensors"):
+        engine.plan(REQUEST, damaged)
+
+
+def test_a_fault_while_drawing_sequences_loses_no_backbone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Weights that give no numbers, and a backend that gives up, leave a reason and a backbone."""
+    shipped = engine.Runtime.open(backend="numpy")
+    sound = shipped.sequences
+    broken = {name: value * np.float32(np.nan) for name, value in sound.params.items()}
+    shipped.__dict__["sequences"] = type(sound)(sound.config, broken, sound.backend)
+    made = engine.design_one(REQUEST, 0, shipped)
+    assert made.failed is None
+    assert len(made.backbone) == len(HAIRPIN)
+    assert "not finite" in (made.sequence_failed or "")
+
+    def give_up(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    shipped.__dict__["sequences"] = sound
+    monkeypatch.setattr(type(sound), "encode", give_up)
+    assert engine.design_one(REQUEST, 0, shipped).sequence_failed == "out of memory"
+
+
+def test_designs_of_one_blueprint_share_curves(shipped: engine.Runtime) -> None:
+    """Each of eight takes another curve, other eights draw others, and the order is no matter."""
+    blueprint = Blueprint(HAIRPIN)
+    curves = [shipped.shared_curve(blueprint, 5, index, 0) for index in range(8)]
+    assert len({curve.tobytes() for curve in curves}) == 8
+    again = shipped.shared_curve(blueprint, 5, 0, 1)
+    assert all(np.abs(again - curve).max() > 0.0 for curve in curves)
+    assert np.abs(shipped.shared_curve(blueprint, 5, 8, 0) - curves[0]).max() > 0.0
+    fresh = dataclasses.replace(shipped, _folded={})
+    np.testing.assert_array_equal(fresh.shared_curve(blueprint, 5, 3, 0), curves[3])
 
 
 def test_missing_weights_are_said_to_be_missing(tmp_path: Path) -> None:

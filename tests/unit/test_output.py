@@ -50,7 +50,11 @@ def publish(path: Path, result: DesignResult) -> Path:
 
 def test_a_finished_folder_holds_the_contract(tmp_path: Path) -> None:
     """All promised files are there and nothing else; a failed design has no structure file."""
-    designs = [ideal_helix_design(1, 24), ideal_helix_design(0, 16), failed_design(2, "no fold")]
+    designs = [
+        ideal_helix_design(1, 24),
+        ideal_helix_design(0, 16, num_sequences=0),
+        failed_design(2, "no fold"),
+    ]
     result = example_result(designs)
     folder = publish(tmp_path / "out", result)
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -58,11 +62,24 @@ def test_a_finished_folder_holds_the_contract(tmp_path: Path) -> None:
     protein = Protein.from_file(folder / "designs" / "001.cif")
     np.testing.assert_allclose(protein.backbone, designs[0].backbone, atol=6e-4)
     np.testing.assert_allclose(protein.b_factor, designs[0].uncertainty, atol=6e-3)
-    headers = [line for line in (folder / FASTA).read_text().splitlines() if line[0] == ">"]
-    assert [header.split()[0] for header in headers] == [">001", ">002"]
-    assert "length=24" in headers[0]
-    assert "radius_of_gyration=11" in headers[0]
-    assert "X" * 24 in (folder / FASTA).read_text()
+    assert protein.sequence == designs[0].sequence == "AELKGAELKGAELKGAELKGAELK"
+    assert Protein.from_file(folder / "designs" / "002.cif").sequence == "X" * 16
+
+
+def test_every_sequence_has_an_entry_with_its_figures(tmp_path: Path) -> None:
+    """Best first within each design; a design without sequences is there with X."""
+    designs = [ideal_helix_design(1, 64), ideal_helix_design(0, 16, False, num_sequences=0)]
+    text = (publish(tmp_path / "out", example_result(designs)) / FASTA).read_text()
+    lines = text.splitlines()
+    headers = [line for line in lines if line[0] == ">"]
+    assert [header.split()[0] for header in headers] == [">001_1", ">001_2", ">002"]
+    assert headers[1] == (
+        ">001_2 design=001 sequence=2 score=-1.2500 perplexity=3.490 temperature=0.5 "
+        "accepted=true length=64"
+    )
+    assert headers[2] == ">002 design=002 accepted=false length=16"
+    assert lines[1] + lines[2] == designs[0].sequences[0].sequence
+    assert (len(lines[1]), lines[-1]) == (60, "X" * 16)
 
 
 def test_summary_follows_its_published_schema(tmp_path: Path) -> None:
@@ -77,6 +94,11 @@ def test_summary_follows_its_published_schema(tmp_path: Path) -> None:
     assert first["metrics"]["undefined"] is None
     assert [item["verdict"] for item in first["checks"]] == ["pass", "not_run"]
     assert len(first["uncertainty"]) == first["length"] == 24
+    assert first["sequence"] == first["sequences"][0]["sequence"]
+    assert [item["score"] for item in first["sequences"]] == [-1.0, -1.25]
+    assert first["sequences"][0]["perplexity"] == 2.7183
+    assert len(first["sequence_confidence"]) == 24
+    assert first["sequence_failed"] is None
     assert [design["accepted"] for design in summary["designs"]] == [True, False]
     for broken in ({**summary, "extra": 1}, {key: summary[key] for key in ("schema", "designs")}):
         with pytest.raises(jsonschema.ValidationError):

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.refinement import refine
 from protein_lab.engine import Runtime
 from protein_lab.errors import ProteinLabError
-from protein_lab.experiments import quality_measures
-from protein_lab.experiments.quality import Row, held_out_cases, quality_page, rows_of, run_quality
+from protein_lab.experiments import quality, quality_measures
+from protein_lab.experiments.quality import held_out_cases, rows_of, run_quality
+from protein_lab.experiments.quality_energy import STARTS, lower_energy, start_of
 from protein_lab.experiments.quality_measures import GROUPS, Tally
+from protein_lab.experiments.quality_paired import paired_rows
+from protein_lab.experiments.quality_plots import quality_pictures
+from protein_lab.experiments.rows import Row
+from protein_lab.experiments.rows_page import rows_page
 from protein_lab.metrics import NATIVE_CLASHES_PER_1000
+from protein_lab.models.weights import read_card
+from protein_lab.protein import Protein
+from protein_lab.settings import Settings
 from protein_lab.store.schema import Design
 from protein_lab.training.corpus import Corpus
+from protein_lab.validation import validate
 
 FLOORS = {
     "geometry checks passed": 100.0,
@@ -32,8 +44,11 @@ FLOORS = {
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
-    """Two blueprints with one design each, through the real engine."""
-    found = run_quality(True, backend="numpy", workers=1, num_blueprints=2, num_samples=1)
+    """Two blueprints with one design each, through the real engine; energy alone beside it."""
+    found = run_quality(
+        True, backend="numpy", workers=1, num_blueprints=2, num_samples=1,
+        parts=("designs", "energy only"),
+    )  # fmt: skip
     return {row.name: row for row in found}
 
 
@@ -83,6 +98,89 @@ def test_ideal_elements_without_a_fold_are_worse(rows: dict[str, Row]) -> None:
     assert joined < fold
 
 
+def test_energy_alone_is_judged_like_designs(rows: dict[str, Row]) -> None:
+    """Idea: the refinement without an operator keeps helices, but does not fold."""
+    ours = rows["TM-score to the source, mean"].value
+    energy = rows["energy only: TM-score to the source, mean"].value
+    helix = rows["energy only: helix residues obtained"].value
+    assert ours is not None
+    assert energy is not None
+    assert helix is not None
+    assert energy < ours
+    assert helix > 50.0
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_energy_starts_from_what_knows_no_fold(start: str) -> None:
+    """Idea: every start has the residues of the blueprint, and minimizing lowers its faults."""
+    blueprint = Blueprint("LL" + "H" * 12 + "LLLL" + "H" * 12 + "LL")
+    begun = start_of(start, blueprint, np.random.default_rng(0))
+    assert begun.shape == (32, 3, 3)
+    assert np.isfinite(begun).all()
+    refined = refine(lower_energy(begun, blueprint), blueprint).backbone
+    assert all(check.verdict != "fail" for check in validate(Protein.from_backbone(refined)))
+
+
+def test_pairs_are_compared_blueprint_by_blueprint() -> None:
+    """Idea: a small but steady difference is seen, noise is not, and a miss counts as one."""
+    rng = np.random.default_rng(0)
+    level = rng.uniform(0.3, 0.9, 24)
+
+    def group(values: np.ndarray) -> list[Tally]:
+        return [Tally({"tm mean": [float(v), 1.0], "helix": [90.0, 1.0]}) for v in values]
+
+    groups = {
+        "": group(level),
+        "fno: ": group(level - 0.05 + rng.normal(scale=0.02, size=24)),
+        "deeponet: ": group(level + rng.normal(scale=0.05, size=24)),
+        "polymer: ": group(level[:5]),
+    }
+    found = {row.name: row for row in paired_rows(groups)}
+    better = found["difference to fno: TM-score to the source, mean"]
+    same = found["difference to deeponet: TM-score to the source, mean"]
+    equal = found["difference to fno: helix residues obtained"]
+    assert better.low is not None
+    assert better.low > 0.0
+    assert better.value == pytest.approx(0.05, abs=0.01)
+    assert same.low is not None
+    assert same.high is not None
+    assert same.low < 0.0 < same.high
+    assert equal.value == equal.low == equal.high == 0.0
+    assert not any("polymer" in name for name in found)  # other blueprints than those of designs
+
+
+def test_what_was_not_run_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idea: without its weights a baseline has no figure, and the table says so."""
+    monkeypatch.setattr(quality, "available", lambda: ["enhanced_deeponet"])
+    monkeypatch.setattr(quality, "measure_job", lambda job, runtime: {"": Tally({}, [1.0])})
+    found = {
+        row.name: row
+        for row in run_quality(
+            workers=1, backend="numpy", num_blueprints=1, num_samples=1, parts=("designs", "fno")
+        )
+    }
+    assert found["fno: not run"].value is None
+    assert "weights" in found["fno: not run"].note
+    assert "numpy" in found["machine: cores"].note
+    card = read_card(Settings.from_environment().weights / "enhanced_deeponet.toml")
+    assert found["enhanced_deeponet: training steps"].value == card["training"]["steps"]
+
+
+def test_unknown_parts_are_refused() -> None:
+    """Idea: the known ones are listed."""
+    with pytest.raises(ProteinLabError, match=r"energy only.*but got nothing of it"):
+        run_quality(parts=("nothing of it",))
+
+
+def test_pictures_show_groups_and_differences() -> None:
+    """Idea: what was not measured leaves no hole, and nothing is drawn of nothing."""
+    row = Row("TM-score to the source, mean", 0.5, 0.4, 0.6, "TM-score", None, True, "")
+    other = msgspec.structs.replace(row, name="difference to fno: TM-score to the source, mean")
+    assert quality_pictures([row, other]).count("<figure") == 2
+    assert quality_pictures([row]).count("<figure") == 1
+    assert quality_pictures([]) == ""
+
+
 def test_questions_come_from_held_out_chains() -> None:
     """Idea: no chain asked about is in the library, and the choice is always the same."""
     corpus = Corpus.open()
@@ -120,8 +218,8 @@ def test_floors_can_be_missed() -> None:
         assert not bad[name].ok
         assert good[name].ok
     assert bad["native: left-handed helices"].ok
-    assert 'class="miss"' in quality_page(list(bad.values()))
-    assert 'class="miss"' not in quality_page(list(good.values()))
+    assert 'class="miss"' in rows_page(list(bad.values()), "Designs")
+    assert 'class="miss"' not in rows_page(list(good.values()), "Designs")
 
 
 def test_too_small_and_too_large_chains_both_miss() -> None:

@@ -17,12 +17,24 @@ from protein_lab.constants import (
 from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.hydrogen_bonds import helix_bonds
 from protein_lab.design.ideal_chain import project, torsions
+from protein_lab.design.peptide_flips import (
+    TRAPPED,
+    inner_energies,
+    residue_torsions,
+    turn_planes,
+)
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.design.refinement import Refined, refine
 from protein_lab.design.restraints import RestraintEnergy, Strengths
 from protein_lab.errors import GeometryError
-from protein_lab.geometry import backbone_dihedrals, backbone_from_internal
-from protein_lab.metrics import dssp, num_clashes
+from protein_lab.geometry import backbone_dihedrals, backbone_from_internal, place_oxygen
+from protein_lab.metrics import (
+    NATIVE_CLASHES_PER_1000,
+    backbone_clash_per_1000,
+    dssp,
+    num_clashes,
+)
+from protein_lab.training.corpus import Corpus
 
 HELIX = (-63.0, -42.0)
 STRAND = (-112.0, 123.0)
@@ -183,7 +195,7 @@ def test_gradient_agrees_with_differences() -> None:
         np.ones(len(trace)),
         TorsionWells.of(states),
         np.array(helix_bonds(states)),
-        Strengths(position=1.0, torsion=1.0, hydrogen_bond=1.0, repulsion=50.0),
+        Strengths(position=1.0, torsion=1.0, hydrogen_bond=1.0, repulsion=50.0, outside=1.0),
     )
     energy.find_pairs(trace)
     for name, (_, gradient) in energy.terms(trace).items():
@@ -193,6 +205,40 @@ def test_gradient_agrees_with_differences() -> None:
         slope = float((gradient * direction).sum())
         assert slope != 0.0
         assert (ahead - behind) / 2e-6 == pytest.approx(slope, rel=1e-4), name
+
+
+@pytest.mark.parametrize("name", ["1AU7_C", "1FAS_A"])
+def test_no_more_clashes_than_in_real_chains(name: str) -> None:
+    """A field whose atoms overlap must come out with no more clashes than 95 % of real chains."""
+    corpus = Corpus.open()
+    chain = corpus.chain(corpus.ids.index(name))
+    blueprint = blueprint_of(chain.backbone, chain.secondary_structure)
+    noise = np.random.default_rng(5).normal(scale=0.35, size=(len(chain.backbone), 3, 3))
+    field = 0.97 * chain.backbone[:, :3] + noise
+    assert backbone_clash_per_1000(place_oxygen(field)) > 10 * NATIVE_CLASHES_PER_1000
+    result = refine(field, blueprint)
+    assert_exact(result)
+    assert backbone_clash_per_1000(result.backbone) <= NATIVE_CLASHES_PER_1000
+
+
+def test_forbidden_torsions_are_turned_away() -> None:
+    """Planes drawn the wrong way round are turned back, all at once, without moving any CA."""
+    backbone, states = helical_hairpin()
+    trace = backbone[:, :3].reshape(-1, 3)
+    wells = TorsionWells.of(states)
+    wrong = trace.copy()
+    for plane in (4, 9, 10, 20):
+        first, second = wrong[3 * plane + 1], wrong[3 * plane + 4]
+        axis = (second - first) / np.linalg.norm(second - first)
+        for atom in (3 * plane + 2, 3 * plane + 3):
+            arm = wrong[atom] - first
+            wrong[atom] = first + 2.0 * (arm @ axis) * axis - arm
+    held = np.zeros(len(states) - 1, dtype=bool)
+    turned, trust = turn_planes(wrong, wells, np.ones(len(trace)), held)
+    assert inner_energies(residue_torsions(wrong), wells).max() > TRAPPED
+    assert inner_energies(residue_torsions(turned), wells).max() < TRAPPED
+    np.testing.assert_array_equal(turned[1::3], wrong[1::3])
+    assert set(np.flatnonzero(trust < 1.0)) >= {14, 15, 29, 30, 62, 63}
 
 
 def test_projection_moves_little() -> None:

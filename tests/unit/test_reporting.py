@@ -17,6 +17,7 @@ from protein_lab.errors import MissingExtraError, ReportError
 from protein_lab.experiments import report_sections, reporting
 from protein_lab.experiments.report_data import read_output
 from protein_lab.experiments.report_html import column, number, words
+from protein_lab.experiments.report_sequences import sequence_section
 from protein_lab.store.objects import verify_result
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import DesignResult
@@ -97,6 +98,32 @@ def test_report_tells_everything_and_asks_nothing(tmp_path: Path, result: Design
     assert [item["name"] for item in json.loads(records.group(1))] == ["001", "002"]
     assert verify_result(folder) == []
     assert len(source) < 2_000_000
+
+
+def test_sequences_are_shown_residue_by_residue(tmp_path: Path) -> None:
+    """Each residue says its probability and state; differing letters are bold; a lack says why."""
+    plain = ideal_helix_design(0, 64)
+    lacking = dataclasses.replace(
+        ideal_helix_design(1, 24, num_sequences=0), sequence_failed=f"no weights {HOSTILE}"
+    )
+    data = read_output(publish(tmp_path / "out", example_result([plain, lacking])))
+    source = sequence_section(data.shown[0])
+    page = Page(source)
+    letters = [v for tag, name, v in page.attributes if (tag, name) == ("i", "title")]
+    assert len(letters) == 64
+    assert letters[5] == "A6, helix, probability 0.30"
+    kinds = [v for tag, name, v in page.attributes if (tag, name) == ("i", "class")]
+    assert kinds[:3] == ["q4 l", "q2 h", "q1 h"]
+    assert {"All 2 sequences", "2.72", "3.49"} <= set(page.texts)
+    best, other = (made.sequence for made in plain.sequences)
+    differing = "".join(two for one, two in zip(best, other, strict=True) if one != two)
+    assert "".join(re.findall(r"<b>(.*?)</b>", source)) == differing
+    assert len(differing) == 52
+    assert "19 %" in page.texts
+    assert "in <code>designs.fasta" in source
+    why = sequence_section(data.shown[1])
+    assert "no weights" in why
+    assert HOSTILE not in why
 
 
 def test_a_failing_cell_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

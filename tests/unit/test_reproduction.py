@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 
 from protein_lab import engine
+from protein_lab.constants import AMINO_ACIDS, CB_INDEX
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ExecutionError, IntegrityError, StoreError
 from protein_lab.execution.base import OnDesign, RuntimeSpec, ShouldStop
 from protein_lab.execution.local import LocalExecutor
 from protein_lab.execution.reproduction import TOLERANCE, reproduce
 from protein_lab.execution.run import run_request
+from protein_lab.metrics import dssp
+from protein_lab.protein import Protein
 from protein_lab.store.manifest import BLOCK
 from protein_lab.store.objects import load_result, save_result
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import DesignResult
+from protein_lab.validation import validate
+from protein_lab.validation.novelty import measure_novelty
 
 REQUEST = DesignRequest(length=(24, 30), num_designs=2, steps=2, samples_per_design=1, seed=5)
 
@@ -81,6 +86,20 @@ def test_a_result_is_reproduced_bit_for_bit(folder: Path) -> None:
     assert outcome.num_designs == 2
 
 
+def test_files_say_what_the_summary_says(runtime: engine.Runtime, folder: Path) -> None:
+    """Read back with their residue names, structures get the same verdicts and relatives."""
+    for rank, design in enumerate(load_result(folder).designs, start=1):
+        protein = Protein.from_file(folder / "designs" / f"{rank:03d}.cif")
+        assert protein.sequence == design.sequence
+        found = {check.name: check.verdict for check in validate(protein, REQUEST.preset)}
+        assert found.items() <= {check.name: check.verdict for check in design.checks}.items()
+        assert dssp(protein.backbone) == dssp(design.backbone)
+        assert not protein.atom_mask[protein.aatype == AMINO_ACIDS.index("G"), CB_INDEX].any()
+        bare = Protein.from_backbone(design.backbone)
+        near, same = (measure_novelty(item, runtime.corpus, range(5)) for item in (protein, bare))
+        assert near.value == pytest.approx(same.value, abs=1e-3)
+
+
 def test_a_flipped_byte_is_named_before_anything_is_run(folder: Path) -> None:
     """The message names the file and the region in it."""
     path = folder / "designs" / "001.cif"
@@ -105,6 +124,30 @@ def test_other_coordinates_are_a_difference(folder: Path, tmp_path: Path) -> Non
     assert difference.what.endswith("backbone")
     assert "1 of" in difference.message
     assert "at residue 4" in difference.message
+
+
+def test_another_sequence_is_a_difference(folder: Path, tmp_path: Path) -> None:
+    """Letters count as coordinates do; with other surroundings only number and score must agree."""
+    result = load_result(folder)
+    best = result.designs[0]
+    (first, *others) = best.sequences
+    letters = first.sequence.replace(first.sequence[3], "W")
+    changed = msgspec.structs.replace(first, sequence=letters)
+    provenance = {**result.provenance, "versions": {"numpy": "1.0"}}
+    worse = tuple(msgspec.structs.replace(s, score=s.score - 1.0) for s in best.sequences)
+    cases = (
+        ("letters", (changed, *others), result.provenance, "1 of 4 differ, first 1"),
+        ("elsewhere", (changed, *others), provenance, None),
+        ("score", worse, provenance, "mean score"),
+        ("fewer", best.sequences[1:], provenance, "stored 3 sequences, now 4"),
+    )
+    for name, sequences, place, message in cases:
+        other = dataclasses.replace(best, sequences=sequences)
+        designs = (other, *result.designs[1:])
+        outcome = reproduce(tampered(folder, tmp_path / name, designs=designs, provenance=place))
+        found = [(item.what.rsplit(": ")[-1], item.message) for item in outcome.differences]
+        assert [what for what, _ in found] == ([] if message is None else ["sequences"])
+        assert message is None or message in found[0][1]
 
 
 def test_other_surroundings_are_compared_within_the_tolerance(folder: Path, tmp_path: Path) -> None:
@@ -200,3 +243,4 @@ def same_bits(first: DesignResult, second: DesignResult) -> None:
     for left, right in zip(first.designs, second.designs, strict=True):
         assert left.backbone.tobytes() == right.backbone.tobytes()
         assert left.uncertainty.tobytes() == right.uncertainty.tobytes()
+        assert left.sequences == right.sequences

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
+from protein_lab.constants import MIN_LENGTH
 from protein_lab.design.sequence_options import LETTERS, FixedResidue, SequenceOptions
-from protein_lab.design.sequences import design_sequences, random_order
+from protein_lab.design.sequences import design_sequences, random_order, sequence_stream
 from protein_lab.models.sequence import SequenceConfig, SequenceOperator
+from protein_lab.models.weights import load_sequence_operator
 from protein_lab.operators.neighborhood import find_neighbors
+from protein_lab.testing.results import ideal_helix_design
 from protein_lab.training.corpus import CorpusChain
 from protein_lab.typing import FloatArray
 
@@ -113,6 +116,29 @@ def test_seed_decides_on_every_backend(backend: str, backbone: FloatArray) -> No
     assert [item.sequence for item in other] != [item.sequence for item in expected]
     for one, two in zip(expected, found, strict=True):
         np.testing.assert_allclose(two.probability, one.probability, atol=2e-4)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_shipped_weights_draw_the_same_everywhere(backend: str, backbone: FloatArray) -> None:
+    """With the weights that designs use, letters and probabilities agree with NumPy's."""
+    pytest.importorskip(backend)
+    options = SequenceOptions(num_sequences=2)
+    expected, found = (
+        design_sequences(load_sequence_operator(name), backbone, options, sequence_stream(3, 1))
+        for name in ("numpy", backend)
+    )
+    assert [item.sequence for item in found] == [item.sequence for item in expected]
+    for one, two in zip(expected, found, strict=True):
+        np.testing.assert_allclose(two.probability, one.probability, atol=5e-4)
+        assert two.score == pytest.approx(one.score, abs=5e-4)
+
+
+def test_the_shortest_chain_gets_sequences() -> None:
+    """Fewer residues than a ball of neighbors holds are enough."""
+    helix = ideal_helix_design(0, MIN_LENGTH).backbone
+    options = SequenceOptions(num_sequences=2)
+    made = design_sequences(load_sequence_operator("numpy"), helix, options, sequence_stream(0, 0))
+    assert [len(item.sequence) for item in made] == [MIN_LENGTH] * 2
 
 
 def _faults(content: dict, shortest: int = 50) -> list[tuple[str, str, str]]:

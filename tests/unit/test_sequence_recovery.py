@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import get_backend
+from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_options import DesignedSequence
+from protein_lab.experiments.designed_sequences import (
+    DrawnCounts,
+    composition_rows,
+    run_designed_sequences,
+)
 from protein_lab.experiments.sequence_recovery import (
     Baselines,
     ChainScores,
@@ -16,7 +23,9 @@ from protein_lab.experiments.sequence_recovery import (
     score_chains,
 )
 from protein_lab.models.sequence import SequenceConfig, SequenceOperator
+from protein_lab.models.sequence_inputs import residue_types
 from protein_lab.models.weights import save_weights
+from protein_lab.testing.results import ideal_helix_design
 from protein_lab.training.corpus import Corpus
 
 SMALL = SequenceConfig(
@@ -106,3 +115,34 @@ def test_calibration_tells_true_from_false_confidence() -> None:
 
 def _scores(residues: np.ndarray, given: np.ndarray) -> ChainScores:
     return ChainScores(residues.astype(np.int32), {"from the backbone": given})
+
+
+def test_composition_can_be_worked_out_by_hand() -> None:
+    """A helix of glycine and a loop of alanine, against a background of one half each."""
+    made = DesignedSequence(
+        sequence="G" * 20 + "A" * 4, score=-1.0, probability=(0.4,) * 24, entropy=(1.0,) * 24
+    )
+    backbone = ideal_helix_design(0, 24).backbone
+    counted = DrawnCounts.of(backbone, made)
+    glycine, alanine = (int(residue_types(letter)[0]) for letter in "GA")
+    assert (counted.residues[glycine], counted.residues[alanine]) == (20, 4)
+    background = np.zeros(20)
+    background[[glycine, alanine]] = 0.5
+    rows = {row.name: row for row in composition_rows("x", [counted] * 3, background)}
+    assert rows["x: perplexity"].value == pytest.approx(np.e)
+    assert rows["x: composition off"].value == pytest.approx(100.0 * (20 / 24 - 0.5))
+    inside = counted.helix[glycine] / counted.helix.sum()
+    assert rows["x: glycine in helices"].value == pytest.approx(100.0 * inside)
+    assert rows["x: perplexity"].low == pytest.approx(np.e)
+    (nothing,) = composition_rows("x", [], background)
+    assert nothing.value == 0.0
+
+
+def test_designs_are_compared_with_native_backbones() -> None:
+    """Both get the same figures, the designs from the request that was given."""
+    request = DesignRequest(length=40, steps=2, samples_per_design=1, seed=1)
+    rows = run_designed_sequences(2, "numpy", [request])
+    assert [row.name.split(": ")[0] for row in rows] == ["native backbones"] * 3 + ["designs"] * 3
+    assert {row.note for row in rows} == {"2 backbones."}
+    perplexity = [row.value for row in rows if row.name.endswith("perplexity")]
+    assert all(value is not None and 1.0 < value < 20.0 for value in perplexity)

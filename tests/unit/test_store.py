@@ -62,7 +62,10 @@ def flip(path: Path, position: int) -> None:
 
 def test_round_trip_keeps_every_field(tmp_path: Path) -> None:
     """What is loaded equals what was saved: order, lengths, NaN, failed designs and all."""
-    designs = [ideal_helix_design(2, 30), failed_design(1, "no fold"), ideal_helix_design(0, 12)]
+    without = dataclasses.replace(
+        ideal_helix_design(0, 12, num_sequences=0), sequence_failed="no weights"
+    )
+    designs = [ideal_helix_design(2, 30, num_sequences=5), failed_design(1, "no fold"), without]
     result = example_result(designs)
     loaded = load_result(save_result(result, tmp_path))
     assert loaded.request == result.request
@@ -89,6 +92,10 @@ def test_xarray_opens_it_with_names_and_units(stored: Path) -> None:
     codes = dict(zip(meanings, data["check_verdict"].attrs["flag_values"], strict=True))
     assert data["check_verdict"].sel(design=0, check="clashes") == codes["fail"]
     assert data["check_verdict"].sel(design=1, check="novelty") == codes["not_run"]
+    assert data["residue_probability"].dims == ("design", "draw", "residue")
+    assert data["drawn_sequence"].sel(design=0, draw=1) == "AELKGAELKGAELKGA"
+    assert data["sequence_score"].sel(design=1).values.tolist() == [-1.0, -1.25]
+    assert np.isnan(data["residue_entropy"].sel(design=0, residue=slice(17, None))).all()
     assert data["constraint_value"].dims == ("design", "constraint")
 
 

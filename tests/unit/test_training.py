@@ -16,7 +16,7 @@ import pytest
 from protein_lab.backends import get_backend
 from protein_lab.cli import app
 from protein_lab.errors import BackendError, ProteinLabError, WeightsError
-from protein_lab.experiments.quality import Row
+from protein_lab.experiments.rows import Row
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.weights import read_card
 from protein_lab.operators.prior import ornstein_uhlenbeck
@@ -150,7 +150,7 @@ def test_a_run_that_is_done_goes_on_when_it_is_given_time(corpus: Corpus, tmp_pa
     again.run(1e-6)
     assert again.step > OPTIONS.total_steps
     other = msgspec.structs.replace(OPTIONS, total_steps=0, learning_rate=1e-5)
-    changed = Trainer(NAME, tmp_path, corpus, other, resume=True)
+    changed = Trainer(NAME, tmp_path, corpus, other, resume=True, change_options=True)
     assert changed.options == other
     with pytest.raises(ProteinLabError, match="hours"):
         changed.run()
@@ -279,7 +279,7 @@ def test_processes_average_their_gradients(corpus: Corpus, tmp_path: Path) -> No
         mean = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
         norm = float(sum(float((g * g).sum()) for g in mean.values())) ** 0.5
         factor = min(1.0, OPTIONS.clip / norm)
-        alone.optimizer.step({n: g * factor for n, g in mean.items()}, alone.learning_rate(step))
+        alone.optimizer.step({n: g * factor for n, g in mean.items()}, OPTIONS.rate_at(step))
     together = Trainer(NAME, tmp_path / "two", corpus, resume=True)
     assert together.step == 3
     for name, value in alone.params.items():

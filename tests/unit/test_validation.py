@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.fold_search import FoldSearch
 from protein_lab.typing import Check, FloatArray
 from protein_lab.validation import (
     available_presets,
@@ -230,19 +232,24 @@ def test_checks_without_a_measure_are_not_run() -> None:
     assert novelty_not_run().verdict == "not_run"
 
 
-def test_novelty_finds_the_chain_itself() -> None:
-    """Among other chains a copy is its own nearest relative, with a TM-score of one."""
+def test_novelty_looks_at_every_chain() -> None:
+    """Of several chains the one with the nearest relative counts, and is named."""
     corpus = Corpus.open()
-    indices = [int(i) for i in corpus.indices(min_length=60, max_length=80)[:4]]
-    chain = corpus.chain(indices[2])
-    protein = Protein.from_backbone(chain.backbone, chain.sequence)
-    check = measure_novelty(protein, corpus, indices)
+    indices = corpus.indices(min_length=60, max_length=80)[:8]
+    search = FoldSearch(corpus, indices[:4])
+    known, other = (corpus.chain(int(indices[place])) for place in (2, 6))
+    atoms = np.concatenate([other.backbone, known.backbone + 100.0])
+    belongs = np.repeat([0, 1], [len(other.backbone), len(known.backbone)])
+    both = dataclasses.replace(
+        Protein.from_backbone(atoms), chain_index=belongs.astype(np.int32), chain_ids=("A", "B")
+    )
+    check = measure_novelty(both, search)
     assert check.value == pytest.approx(1.0, abs=1e-3)
-    assert chain.id in check.details
-    others = measure_novelty(protein, corpus, [i for i in indices if i != indices[2]])
-    assert others.value is not None
-    assert others.value < 0.9
-    assert measure_novelty(protein, corpus, []).verdict == "not_run"
+    assert known.id in check.details
+    assert "chain B" in check.details
+    alone = measure_novelty(Protein.from_backbone(other.backbone), search)
+    assert alone.value is not None
+    assert alone.value < 0.9
 
 
 def test_cb_of_a_design_is_where_the_hand_is_read() -> None:

@@ -62,4 +62,4 @@ def test_missing_unknown_and_misshapen_parameters_are_named(folder: Path) -> Non
 def test_unknown_operator_lists_the_known() -> None:
     """A wrong name is answered with the right ones."""
     with pytest.raises(WeightsError, match=NAME):
-        load_operator("transformer", "numpy")
+        load_operator("perceptron", "numpy")

@@ -79,18 +79,21 @@ def test_widget_draws_and_follows_its_traits(tmp_path: Path) -> None:
     """The widget's own entry draws the structures, and draws again when a trait changes."""
     protein = Protein.from_backbone(ideal_helix_design(0, 24).backbone)
     state = {
-        "structures": [structure_record(protein)],
+        "structures": [structure_record(protein, confidence=[1.0] * 24)],
         "selected": 0,
         "color": "structure",
         "spin": False,
         "height": 400,
     }
-    for color in ("structure", "position"):
+    for color in ("structure", "position", "confidence"):
         page = tmp_path / f"{color}.html"
         page.write_text(_WIDGET_PAGE % (json.dumps(bundle()), json_for_script(state), color))
         browse(page, tmp_path / "profile", f"--screenshot={tmp_path / color}.png")
     assert helix_pixels(tmp_path / "structure.png") > 3_000
     assert helix_pixels(tmp_path / "position.png") < 300
+    assert helix_pixels(tmp_path / "confidence.png") < 300
+    pictures = {(tmp_path / f"{name}.png").read_bytes() for name in ("position", "confidence")}
+    assert len(pictures) == 2
 
 
 def test_report_shows_one_design_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,13 @@ def proteins() -> list[Protein]:
 
 def test_view_sends_what_it_was_given(proteins: list[Protein]) -> None:
     """Names, states and uncertainty reach the browser's side as plain JSON."""
-    view = widgets.ProteinView(proteins, uncertainty=[np.full(12, 0.5), np.full(16, 0.7)])
+    view = widgets.ProteinView(
+        proteins, uncertainty=[np.full(12, 0.5), np.full(16, 0.7)], confidence=[(0.25,) * 12, ()]
+    )
     assert [item["name"] for item in view.structures] == ["helix_0", "helix_1"]
     assert view.structures[1]["states"] == "L" + "H" * 14 + "L"
     assert view.structures[0]["uncertainty"] == [0.5] * 12
+    assert [item["confidence"] for item in view.structures] == [[0.25] * 12, []]
     state = view.get_state(["structures", "selected", "color", "spin", "height"])
     assert json.loads(json.dumps(state))["selected"] == 0
 
@@ -57,6 +60,8 @@ def test_wrong_values_are_refused(proteins: list[Protein]) -> None:
         view.color = "pretty"
     with pytest.raises(ProteinLabError, match="one uncertainty for each of 2"):
         widgets.ProteinView(proteins, uncertainty=[np.ones(12)])
+    with pytest.raises(ProteinLabError, match="one confidence for each of 2"):
+        widgets.ProteinView(proteins, confidence=[np.ones(12)])
     assert (view.selected, view.color) == (0, "structure")
 
 

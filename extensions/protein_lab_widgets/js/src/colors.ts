@@ -1,5 +1,5 @@
 // Colors that readers with any color vision can tell apart (Okabe and Ito, 2008; cividis).
-export type ColorMode = "structure" | "uncertainty" | "position";
+export type ColorMode = "structure" | "uncertainty" | "confidence" | "position";
 
 const STATE_COLORS: Record<string, string> = { H: "#d55e00", E: "#0072b2", L: "#8c96a0" };
 const CIVIDIS = [
@@ -16,7 +16,12 @@ function sequential(fraction: number): string {
 }
 
 /** Color of each residue, as a function of its place in the chain. */
-export function residueColors(mode: ColorMode, states: string, uncertainty: number[]): string[] {
+export function residueColors(
+  mode: ColorMode,
+  states: string,
+  uncertainty: number[],
+  confidence: number[],
+): string[] {
   const length = states.length;
   if (mode === "position") {
     return Array.from(states, (_, i) => sequential(length > 1 ? i / (length - 1) : 0));
@@ -26,5 +31,6 @@ export function residueColors(mode: ColorMode, states: string, uncertainty: numb
     const span = Math.max(...uncertainty) - low || 1;
     return uncertainty.map((value) => sequential((value - low) / span));
   }
+  if (mode === "confidence" && confidence.length === length) return confidence.map(sequential);
   return Array.from(states, (state) => STATE_COLORS[state] ?? STATE_COLORS.L);
 }

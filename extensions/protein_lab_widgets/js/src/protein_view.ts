@@ -5,12 +5,13 @@
 import { createViewer, type Atom, type Viewer } from "3dmol/build/3Dmol.es6-min.js";
 import { type ColorMode, residueColors } from "./colors";
 
-/** One protein: PDB text, one state letter a residue, and uncertainty in angstrom if known. */
+/** One protein: PDB text, a state letter, and if known angstrom and probability, a residue. */
 export interface Structure {
   name: string;
   pdb: string;
   states: string;
   uncertainty: number[];
+  confidence: number[];
 }
 
 export interface ViewState {
@@ -28,6 +29,7 @@ export interface View {
 const MODES: [ColorMode, string][] = [
   ["structure", "Secondary structure"],
   ["uncertainty", "Uncertainty"],
+  ["confidence", "Sequence confidence"],
   ["position", "N to C terminus"],
 ];
 
@@ -112,7 +114,9 @@ class Drawing {
   private color(): void {
     const structure = this.structure;
     if (!structure) return;
-    const colors = residueColors(this.state.color, structure.states, structure.uncertainty);
+    const colors = residueColors(
+      this.state.color, structure.states, structure.uncertainty, structure.confidence,
+    );
     const colorfunc = (atom: Atom): string => colors[this.residueOf.get(atom) ?? 0] ?? "#8c96a0";
     this.viewer.setStyle({}, { cartoon: { colorfunc, arrows: true, thickness: 0.35 } });
     this.viewer.render();
@@ -122,7 +126,13 @@ class Drawing {
     const structure = this.structure;
     const number = this.residueOf.get(atom) ?? 0;
     const spread = structure?.uncertainty[number];
-    const text = `${atom.resn} ${atom.resi}${spread === undefined ? "" : `, ±${spread.toFixed(2)} Å`}`;
+    const sure = structure?.confidence[number];
+    const parts = [
+      `${atom.resn} ${atom.resi}`,
+      ...(sure === undefined ? [] : [`p ${sure.toFixed(2)}`]),
+      ...(spread === undefined ? [] : [`±${spread.toFixed(2)} Å`]),
+    ];
+    const text = parts.join(", ");
     this.unlabel();
     this.viewer.addLabel(text, {
       position: atom, backgroundColor: "#1b2733", backgroundOpacity: 0.85, fontSize: 12,
@@ -157,9 +167,9 @@ function controls(state: ViewState, drawing: Drawing, onChange: (c: Partial<View
   );
   const label = element("label", "", "Color by ");
   const choice = element("select", "font:inherit;padding:.15em");
-  const known = state.structures.some((structure) => structure.uncertainty.length > 0);
   for (const [mode, text] of MODES) {
-    if (mode === "uncertainty" && !known) continue;
+    const optional = mode === "uncertainty" || mode === "confidence";
+    if (optional && !state.structures.some((item) => item[mode].length > 0)) continue;
     const option = element("option", "", text);
     option.value = mode;
     choice.append(option);
