@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protein_lab.cli.app import Json, app, benchmark_app, print_json, say
 from protein_lab.cli.benchmarking import print_rows
+from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
 
 _QUICK_CHAINS = 60
@@ -20,7 +21,7 @@ def calibrate(
     chains: int | None = None,
     longest: int = 128,
     samples: int = 4,
-    steps: int = 25,
+    steps: int = SAMPLING_STEPS,
     out: Path | None = None,
     draws: Path | None = None,
     backend: str = "auto",
