@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from protein_lab.backends import Array
 from protein_lab.collation import collate, unasked
 from protein_lab.constants import SAMPLING_STEPS
-from protein_lab.constraints.fields import Conditions
+from protein_lab.constraints.fields import Conditions, check_conditions, check_finite
 from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.operators.prior import backbone_noise
@@ -163,7 +163,10 @@ def sample(
         raise GeometryError(
             f"Expected noise of shape (sample, {conditions.length}, 3, 3), but got {noise.shape}."
         )
-    _check_finite(noise, conditions, curve_error)
+    check_conditions(conditions)
+    check_finite("noise", noise)
+    if not 0.0 <= curve_error < np.inf:
+        raise GeometryError(f"Expected an error of the curve of 0 or more, but got {curve_error}.")
     at_once = max(1, min(count, _PAIRS_AT_ONCE // length**2))
     waiting = [noise[first : first + at_once] for first in range(0, count, at_once)]
     drawn: list[FlowSample] = []
@@ -196,46 +199,6 @@ def _joined(drawn: Sequence[FlowSample]) -> FlowSample:
         np.concatenate(guesses) if guesses else None,
         np.concatenate(guess_sigmas) if guess_sigmas else None,
     )
-
-
-_SHORTEST_STEP = 0.4
-"""Axis curves rise by 1.5 (helix) to 3.3 (strand) angstrom a residue; in nanometers, by a tenth."""
-
-_FARTHEST = 1e4
-"""No chain is so long that a point of it lies so far from its center, angstrom."""
-
-
-def _check_finite(noise: NDArray[np.float32], conditions: Conditions, curve_error: float) -> None:
-    """Refuse what no operator can take; a number that is not finite would spread everywhere."""
-    for name, values in (
-        ("noise", noise),
-        ("axis curve", conditions.axis_curve),
-        ("secondary structure", conditions.secondary_structure),
-        ("pairing", conditions.pairing),
-        ("curve error", np.asarray(curve_error)),
-    ):
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            raise GeometryError(
-                f"Expected finite numbers, but the {name} has {int(wrong.sum())} that are not, "
-                f"the first at {tuple(int(k[0]) for k in np.nonzero(np.atleast_1d(wrong)))}."
-            )
-    curve = np.asarray(conditions.axis_curve)
-    reach = float(np.abs(curve - curve.mean(axis=0)).max())
-    if reach > _FARTHEST or curve_error < 0.0:
-        raise GeometryError(
-            f"Expected a curve in angstrom and an error of it of 0 or more, but a point lies "
-            f"{reach:.0f} from the center and the error is {curve_error:g}.",
-            "Give coordinates in angstrom.",
-        )
-    step = (
-        float(np.median(np.linalg.norm(np.diff(curve, axis=0), axis=-1))) if len(curve) > 1 else 1
-    )
-    if step < _SHORTEST_STEP * conditions.spacing and reach > 0.0:
-        raise GeometryError(
-            f"Expected an axis curve in angstrom, but its points are {step:.3f} apart.",
-            "Coordinates in nanometers must be multiplied by 10.",
-        )
 
 
 def _smaller(

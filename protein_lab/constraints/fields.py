@@ -23,6 +23,12 @@ SECONDARY_STRUCTURE_CHANNELS: Final = SECONDARY_STRUCTURE_STATES + UNSPECIFIED
 PAIRING_CHANNELS: Final = ("parallel", "antiparallel", "crossing")
 """Order of the channels of ``Conditions.pairing``."""
 
+_SHORTEST_STEP: Final = 0.4
+"""Axis curves rise by 1.5 (helix) to 3.3 (strand) angstrom a residue; in nanometers, by a tenth."""
+
+_FARTHEST: Final = 1e4
+"""No chain is so long that a point of it lies so far from its center, angstrom."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditions:
@@ -53,6 +59,55 @@ class Conditions:
     def length(self) -> int:
         """Number of samples along the chain, padding included."""
         return self.axis_curve.shape[0]
+
+
+def check_finite(name: str, values: FloatArray) -> None:
+    """Refuse numbers that are not finite: an operator would spread them everywhere.
+
+    Parameters
+    ----------
+    name : str
+        What the numbers are, for the message.
+    values : ndarray
+
+    Raises
+    ------
+    GeometryError
+        With how many there are and where the first is.
+    """
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        raise GeometryError(
+            f"Expected finite numbers, but the {name} has {int(wrong.sum())} that are not, "
+            f"the first at {tuple(int(k[0]) for k in np.nonzero(wrong))}."
+        )
+
+
+def check_conditions(conditions: Conditions) -> None:
+    """Refuse conditions that no operator can take.
+
+    Parameters
+    ----------
+    conditions : Conditions
+
+    Raises
+    ------
+    GeometryError
+        If a number is not finite, or the curve can hardly be in angstrom.
+    """
+    check_finite("axis curve", conditions.axis_curve)
+    check_finite("secondary structure", conditions.secondary_structure)
+    check_finite("pairing", conditions.pairing)
+    curve = np.asarray(conditions.axis_curve)
+    reach = float(np.abs(curve - curve.mean(axis=0)).max())
+    steps = np.linalg.norm(np.diff(curve, axis=0), axis=-1)
+    step = float(np.median(steps)) if len(steps) else np.inf
+    if reach > _FARTHEST or (reach > 0.0 and step < _SHORTEST_STEP * conditions.spacing):
+        raise GeometryError(
+            f"Expected an axis curve in angstrom, but its points are {step:.3f} apart and up to "
+            f"{reach:.0f} from their center.",
+            "Coordinates in nanometers must be multiplied by 10.",
+        )
 
 
 def compile_conditions(

@@ -111,7 +111,7 @@ def test_long_chains_are_drawn_in_groups(monkeypatch: pytest.MonkeyPatch) -> Non
     parts = sample(operator, conditions, noise, 2, progress=lambda *at: told.append(at))
     np.testing.assert_allclose(parts.field, whole.field, atol=1e-4)
     np.testing.assert_allclose(parts.sigma, whole.sigma, atol=1e-4)
-    assert told[-1] == (2, 2)
+    assert told[-1] == (4, 4)
     assert told == sorted(told)
 
 
