@@ -20,7 +20,7 @@ from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
-RESULTS_VERSION: Final = 2
+RESULTS_VERSION: Final = 3
 """Raised whenever the same request would get another answer; part of every request id."""
 
 AnyConstraint = SecondaryStructure | Pairing

@@ -7,6 +7,7 @@ extended chain, from ideal elements with random loops, or from a compact random 
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -111,7 +112,7 @@ def lower_energy(start: FloatArray, blueprint: Blueprint) -> FloatArray:
     trust = np.ones(len(trace))
     for strengths in _STAGES:
         for _ in range(_BLOCKS):
-            sheet = sheet_bonds(expand(trace), blueprint, helical)
+            sheet = sheet_bonds(expand(trace), blueprint, helical, math.inf)
             bonds = np.array(helical + sheet, dtype=np.int64).reshape(-1, 2)
             energy = RestraintEnergy(trace, trust, wells, bonds, strengths)
             energy.find_pairs(trace)
