@@ -1,8 +1,8 @@
 """Designs without a network: the energy of the refinement, minimized from where nothing is known.
 
 What the refinement adds by itself must not be taken for what the operator does. Here it gets the
-same blueprint, the same energy without the restraint to a field, and more steps; it starts from an
-extended chain, from ideal elements with random loops, or from a compact random polymer.
+same blueprint, the same energy without the restraint to a field, and more steps; it starts from
+ideal elements with random loops, from where it comes farther than from extended chains or polymers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.curve_flow import draw_polymer
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.hydrogen_bonds import helix_bonds, sheet_bonds
 from protein_lab.design.minimization import minimize
@@ -22,23 +21,18 @@ from protein_lab.design.request import DesignRequest
 from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
 from protein_lab.errors import GeometryError
 from protein_lab.experiments.quality_measures import ideal_joined
-from protein_lab.geometry import backbone_from_internal, parallel_transport_frames
 from protein_lab.typing import FloatArray
 
-STARTS: Final = ("extended", "random loops", "polymer")
-_EXTENDED: Final = (-120.0, 130.0)
 _STAGES: Final = (
-    Strengths(position=0.0, torsion=0.2, hydrogen_bond=1.0, repulsion=1.0, bond=40, angle=20),
+    Strengths(position=0.0, torsion=0.2, hydrogen_bond=1.0, repulsion=1.0),
     Strengths(position=0.0, torsion=0.35, hydrogen_bond=5.0, repulsion=10.0),
 )
 _BLOCKS: Final = 6
 _STEPS: Final = 60
-_RISE: Final = 0.5
-"""N and C lie this many CA steps before and after CA on a polymer."""
 
 
 def energy_backbones(blueprint: Blueprint, request: DesignRequest) -> list[FloatArray | None]:
-    """Minimize the energy from different starts, one for each design that is asked.
+    """Minimize the energy from other loops for each design that is asked.
 
     Parameters
     ----------
@@ -52,44 +46,16 @@ def energy_backbones(blueprint: Blueprint, request: DesignRequest) -> list[Float
     list of (residue, 4, 3) array
         Exact backbones, angstrom; None where the refinement gave up.
     """
-    # which starts come first differs by blueprint, so that few designs still see all of them
-    first = sum(map(ord, blueprint.secondary_structure)) % len(STARTS)
     made: list[FloatArray | None] = []
     for number in range(request.num_designs):
         rng = np.random.default_rng([request.seed, number])
-        start = STARTS[(first + number) % len(STARTS)]
         try:
-            trace = lower_energy(start_of(start, blueprint, rng), blueprint)
+            start = np.asarray(ideal_joined(blueprint, rng), dtype=np.float64)[:, :3]
+            trace = lower_energy(start, blueprint)
             made.append(refine(trace, blueprint).backbone)
         except (GeometryError, np.linalg.LinAlgError):
             made.append(None)
     return made
-
-
-def start_of(kind: str, blueprint: Blueprint, rng: np.random.Generator) -> FloatArray:
-    """Make a chain that knows nothing of a fold.
-
-    Parameters
-    ----------
-    kind : str
-        Of :data:`STARTS`.
-    blueprint : Blueprint
-    rng : Generator
-
-    Returns
-    -------
-    (residue, 3, 3) array
-        N, CA, C, angstrom.
-    """
-    length = blueprint.length
-    if kind == "extended":
-        phi, psi = (np.full(length, np.radians(angle)) for angle in _EXTENDED)
-        return np.asarray(backbone_from_internal(phi, psi, np.full(length, np.pi)))[:, :3]
-    if kind == "random loops":
-        return np.asarray(ideal_joined(blueprint, rng), dtype=np.float64)[:, :3]
-    curve = draw_polymer(rng, length, length, 1)[0]
-    along = parallel_transport_frames(curve)[:, 0] * _RISE
-    return np.stack([curve - along, curve, curve + along], axis=1)
 
 
 def lower_energy(start: FloatArray, blueprint: Blueprint) -> FloatArray:

@@ -37,7 +37,7 @@ def test_first_design_runs(kernel: Path) -> None:
     assert "constraints[1].second" in outputs["check-fault"][0]["text"]
     assert "image/png" in outputs["summary"][0]["data"]
     assert "application/vnd.jupyter.widget-view+json" in outputs["view"][0]["data"]
-    assert "not_run" in outputs["validate"][0]["text"]
+    assert "novelty" in outputs["validate"][0]["text"]
     assert (folder / "designs" / "001.cif").is_file()
     assert (folder / "provenance.json").is_file()
 

@@ -96,7 +96,7 @@ def test_files_say_what_the_summary_says(runtime: engine.Runtime, folder: Path) 
         assert dssp(protein.backbone) == dssp(design.backbone)
         assert not protein.atom_mask[protein.aatype == AMINO_ACIDS.index("G"), CB_INDEX].any()
         bare = Protein.from_backbone(design.backbone)
-        near, same = (measure_novelty(item, runtime.corpus, range(5)) for item in (protein, bare))
+        near, same = (measure_novelty(item, runtime.relatives) for item in (protein, bare))
         assert near.value == pytest.approx(same.value, abs=1e-3)
 
 
