@@ -40,7 +40,7 @@ from protein_lab.validation import measure_novelty, validate
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
 MAX_ATTEMPTS: Final = 4
-"""Folds that a design tries until a backbone passes the checks of its preset."""
+"""Curves that a design tries until a backbone passes the checks of its preset."""
 
 POLYMER: Final = Hit(-1, 0.0, (), "assembled")
 """Stands for no fold at all: the curve was drawn from a random polymer."""
@@ -183,6 +183,9 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     break
                 cut = following % len(order)
                 again = order[cut:] + order[:cut]
+                if following == MAX_ATTEMPTS - 1 and runtime.has_curves:
+                    # no fold that was tried suits the blueprint: the operator folds it alone
+                    again = (POLYMER,)
                 made = max(
                     made,
                     _attempt(request, runtime, question, again, rng, clock, (index, following)),
@@ -254,9 +257,10 @@ def _coarse_curve(
 ) -> tuple[Hit, Blueprint, FloatArray]:
     """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
     blueprint = question.blueprint
-    if _from_polymer(request) and question.is_fixed:
+    alone = _from_polymer(request) or hits[0] is POLYMER
+    if alone and question.is_fixed:
         return POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)
-    if _from_polymer(request):
+    if alone:
         return POLYMER, blueprint, fold_curves(runtime.curves, blueprint, rng)[0]
     hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
     complete = complete_pairs(blueprint, hit, runtime.corpus)

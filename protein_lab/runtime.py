@@ -115,6 +115,11 @@ class Runtime:
         backend = self.operator.backend
         return load_operator(CurveDeepONet.name, backend.name, folder=self.weights)
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether there are weights of the operator that draws coarse curves."""
+        return (self.weights / f"{CurveDeepONet.name}.toml").is_file()
+
     @cached_property
     def sequences(self) -> SequenceOperator:
         """The operator that draws sequences, loaded when it is first needed.

@@ -28,7 +28,7 @@ def quality(
     Parameters
     ----------
     quick
-        Ten blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
+        Eight blueprints of 50 to 128 residues instead of 200, fewer designs of baselines.
     workers
         Processes.
     part

@@ -51,7 +51,7 @@ PARTS: Final = {
         Part("deeponet", "deeponet"),
         Part("transformer", "transformer"),
         Part("energy only"),
-        Part("polymer", prior="polymer"),
+        Part("polymer", prior="polymer", is_main=True),
         Part("novel folds", novel_fold=True, is_main=True),
     )
 }

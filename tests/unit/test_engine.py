@@ -182,6 +182,25 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     assert "fail" not in {check.verdict for check in made.checks}
 
 
+def test_where_no_fold_suits_the_operator_folds_alone(
+    shipped: engine.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last try takes nothing from the library, so a blueprint unlike any fold has a chance."""
+    real, calls = engine.validate, list[bool]()
+
+    def refuse_three_folds(*arguments: Any) -> tuple[Check, ...]:
+        checks = tuple(real(*arguments))
+        calls.append(len(calls) < 2 * (engine.MAX_ATTEMPTS - 1))
+        if not calls[-1]:
+            return checks
+        return tuple(msgspec.structs.replace(check, verdict="fail") for check in checks)
+
+    monkeypatch.setattr(engine, "validate", refuse_three_folds)
+    made = engine.design_one(REQUEST, 0, shipped)
+    assert made.failed is None
+    assert made.source == "polymer"
+
+
 @pytest.mark.parametrize("operator", ["enhanced_deeponet", "fno", "deeponet"])
 def test_every_operator_gives_sound_geometry_at_any_length(
     operator: Literal["enhanced_deeponet", "fno", "deeponet"],

@@ -30,15 +30,17 @@ from protein_lab.validation import validate
 
 FLOORS = {
     "geometry checks passed": 100.0,
-    "helix residues obtained": 90.0,
-    "strand residues obtained": 60.0,
-    "TM-score to the source, best": 0.6,
+    "helix residues obtained": 95.0,
+    "strand residues obtained": 80.0,
+    "TM-score to the source, best": 0.75,
+    "TM-score to the source, mean": 0.62,
     "left-handed helices": 0.0,
     "knotted chains": 0.0,
     "chain breaks": 0.0,
     "Ramachandran favored": 97.0,
     "backbone clashes": NATIVE_CLASHES_PER_1000,
     "median Rg deviation": 15.0,
+    "pairings met": 75.0,
 }
 
 
