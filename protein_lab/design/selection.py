@@ -30,7 +30,7 @@ from protein_lab.metrics import (
 from protein_lab.metrics.knots import UNKNOT
 from protein_lab.typing import Check, FloatArray, Measurement
 
-_MOST_REFINED: Final = 2
+_MOST_REFINED: Final = 4
 """Samples that are refined when the last of them is sound; the others promise less."""
 
 _ENOUGH_HELIX: Final = 0.95
