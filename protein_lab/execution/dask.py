@@ -145,6 +145,7 @@ class DaskExecutor:
         }
         with ExitStack() as stack:
             stack.enter_context(config.set(limits))
+            stack.enter_context(_callbacks_unlogged())
             try:
                 place: Any = self.scheduler
                 if place is None:
@@ -169,6 +170,18 @@ class DaskExecutor:
                     "Start the scheduler and its workers, or leave out --scheduler.",
                 ) from error
             yield client
+
+
+@contextmanager
+def _callbacks_unlogged() -> Iterator[None]:
+    """Keep tracebacks of Dask's own timers, which run on while Ctrl-C ends it, off the terminal."""
+    logger = logging.getLogger("tornado.application")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
