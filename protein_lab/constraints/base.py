@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from protein_lab.errors import ProteinLabError
-from protein_lab.typing import Fault, Measurement
+from protein_lab.typing import Fault, FloatArray, Measurement
 
 if TYPE_CHECKING:
     from protein_lab.protein import Protein
@@ -46,10 +46,35 @@ class Layout:
     elements : sequence of ElementSpan
         The elements the request asks for, in order of the chain; a pairing counts these from 1.
         Elements that were drawn to fill open stretches are not among them.
+    states : str
+        Secondary structure of the whole blueprint, one letter a residue, drawn parts included;
+        empty where only a finished structure is measured.
+    places : mapping of Constraint to tuple of int
+        For constraints whose residues are placed anew in every design (a motif between segments
+        of variable length): the 0-based residues, in the order in which the constraint has them.
     """
 
     length: int
     elements: Sequence[ElementSpan]
+    states: str = ""
+    places: Mapping[Any, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is known of the chain while a request is checked, before anything is drawn.
+
+    Attributes
+    ----------
+    shortest, longest : int
+        Fewest and most residues of a design; 0 when that is not known.
+    states : str
+        Asked secondary structure, ``-`` where it is open; empty when it contradicts itself.
+    """
+
+    shortest: int
+    longest: int
+    states: str = ""
 
 
 @runtime_checkable
@@ -78,6 +103,120 @@ class Constraint(Protocol):
             One chain.
         layout : Layout
             Where the asked elements lie; its length must be the protein's.
+        """
+        ...
+
+
+@runtime_checkable
+class Scoped(Protocol):
+    """A constraint with faults that show only together with the length of the chain."""
+
+    def faults_in(self, path: str, scope: Scope) -> list[Fault]:
+        """Find what does not fit the chain.
+
+        Parameters
+        ----------
+        path : str
+            JSON path of the constraint.
+        scope : Scope
+            What is known of the chain.
+        """
+        ...
+
+
+@runtime_checkable
+class Restraining(Protocol):
+    """A constraint that can pull a chain to where it holds."""
+
+    def restraint(self, layout: Layout) -> Restraint:
+        """Give the energy that is low where the constraint holds.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+        """
+        ...
+
+
+@runtime_checkable
+class BlueprintAsking(Protocol):
+    """A constraint on what is drawn to fill open stretches of a blueprint."""
+
+    def blueprint_cost(self, states: str, pairs: Sequence[tuple[int, int, str]]) -> float:
+        """Tell how far a blueprint is from what is asked; 0 where it is met.
+
+        Parameters
+        ----------
+        states : str
+            Secondary structure, one letter ``H``, ``E`` or ``L`` a residue.
+        pairs : sequence of (first, second, orientation)
+            Elements that lie beside each other, counted from 0 along the chain over all of
+            ``states``.
+        """
+        ...
+
+
+@runtime_checkable
+class SequenceAsking(Protocol):
+    """A constraint that says something of the amino acids of a design."""
+
+    def residue_bias(self, layout: Layout) -> FloatArray:
+        """Say which amino acids are wanted where.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 20)
+            Nats added to the log-probability of each amino acid, in the order of
+            ``AMINO_ACIDS``; minus infinity forbids one. At least one a residue must be finite.
+        """
+        ...
+
+
+class Restraint(Protocol):
+    """Energy of a chain, with its gradient; low where a constraint holds.
+
+    Energies are in nats, about 1 nat for the square of an angstrom that something is off, and
+    grow no faster than linearly where much is off: a chain that starts far away must be pulled,
+    not torn.
+    """
+
+    def __call__(self, atoms: FloatArray) -> tuple[float, FloatArray]:
+        """Energy of a backbone.
+
+        Parameters
+        ----------
+        atoms : ndarray, shape=(residue, 4, 3)
+            N, CA, C and virtual CB, angstrom.
+
+        Returns
+        -------
+        energy : float
+            Nats.
+        gradient : ndarray, shape=(residue, 4, 3)
+            Nats per angstrom.
+        """
+        ...
+
+    def on_curve(self, curve: FloatArray) -> tuple[float, FloatArray]:
+        """Energy of a coarse axis curve, before there are any atoms.
+
+        Parameters
+        ----------
+        curve : ndarray, shape=(residue, 3)
+            Axis curve, angstrom: CA smoothed along the chain.
+
+        Returns
+        -------
+        energy : float
+            Nats; 0 where the restraint says nothing of the curve.
+        gradient : ndarray, shape=(residue, 3)
+            Nats per angstrom.
         """
         ...
 

@@ -12,6 +12,7 @@ from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from protein_lab.constants import CA_CA_TRANS, MAX_LENGTH, MIN_LENGTH
+from protein_lab.constraints.base import Constraint, Scope, Scoped
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     MIN_HELIX,
@@ -67,6 +68,11 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         if isinstance(constraint, Pairing)
     ]
     unreadable = request.constraints is None or any(item is None for _, item in constraints)
+    others = [
+        (f"$.constraints[{number}]", constraint)
+        for number, constraint in constraints
+        if constraint is not None and not isinstance(constraint, SecondaryStructure | Pairing)
+    ]
     faults = [fault for path, item in asked for fault in item.faults(path)]
     faults += [fault for path, item in pairings for fault in item.faults(path)]
     letters_known = not faults
@@ -85,8 +91,26 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += _reach_faults(elements, pairings, merged)
     else:
         faults += naming_faults(pairings, None)
+    faults += _other_faults(request, others, shortest, merged)
     faults += _sequence_faults(request.sequence, shortest, merged)
     return faults
+
+
+def _other_faults(
+    request: DesignRequest,
+    others: Sequence[tuple[str, Constraint]],
+    shortest: int,
+    merged: AskedStates,
+) -> Iterator[Fault]:
+    """Ask all other families what is wrong with them, by themselves and in this chain."""
+    bounds = _bounds(request)
+    longest = min(max(bounds), MAX_LENGTH) if bounds else shortest
+    scope = Scope(shortest, longest, "" if merged.faults else merged.states)
+    for path, item in others:
+        own = item.faults(path)
+        yield from own
+        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in own):
+            yield from item.faults_in(path, scope)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:

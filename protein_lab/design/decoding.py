@@ -123,6 +123,14 @@ class Reader:
                 return self._read_number(value, kind, path)
             case inspect.StrType():
                 return self._read_text(value, kind, path)
+            case inspect.BoolType():
+                return (
+                    value
+                    if isinstance(value, bool)
+                    else self._unexpected(value, "true or false", path)
+                )
+            case inspect.DictType():
+                return self._read_mapping(value, kind, path)
             case inspect.NoneType():
                 return None if value is None else self._unexpected(value, "null", path)
         raise TypeError(f"{path}: no reader for {kind}")
@@ -213,6 +221,16 @@ class Reader:
         )
         return None if None in items else items
 
+    def _read_mapping(self, value: Any, kind: inspect.DictType, path: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self._unexpected(value, "an object", path)
+        for key in getattr(value, "repeated", ()):
+            self._fault(f"{path}.{_shorten(key)}", "This key is given twice.", "Keep one of them.")
+        return {
+            key: self.read(item, kind.value_type, f"{path}.{_shorten(str(key))}")
+            for key, item in value.items()
+        }
+
     def _read_literal(self, value: Any, kind: inspect.LiteralType, path: str) -> Any:
         if isinstance(value, str) and value in kind.values:
             return value
@@ -268,8 +286,14 @@ def _accepts(kind: inspect.Type, value: Any) -> bool:
     match kind:
         case inspect.NoneType():
             return value is None
+        case inspect.BoolType():
+            return isinstance(value, bool)
         case inspect.IntType():
             return isinstance(value, int) and not isinstance(value, bool)
+        case inspect.FloatType():
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case inspect.DictType():
+            return isinstance(value, Mapping)
         case inspect.StrType():
             return isinstance(value, str)
         case inspect.TupleType() | inspect.VarTupleType():

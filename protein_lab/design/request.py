@@ -12,8 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from protein_lab.constants import SAMPLING_STEPS
-from protein_lab.constraints.pairing import Pairing
-from protein_lab.constraints.secondary_structure import SecondaryStructure
+from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
 from protein_lab.design.sequence_options import SequenceOptions
@@ -22,8 +21,6 @@ from protein_lab.typing import Fault
 
 RESULTS_VERSION: Final = 3
 """Raised whenever the same request would get another answer; part of every request id."""
-
-AnyConstraint = SecondaryStructure | Pairing
 
 
 class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
@@ -14,7 +15,7 @@ from protein_lab.constraints.secondary_structure import (
     SecondaryStructure,
     asked_elements,
 )
-from protein_lab.design.request import AnyConstraint, DesignRequest, decode_request
+from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein

@@ -1,0 +1,11 @@
+"""All families of constraints, as one tagged union that a request is read into."""
+
+from __future__ import annotations
+
+from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.secondary_structure import SecondaryStructure
+
+AnyConstraint = (
+    SecondaryStructure
+    | Pairing
+)  # fmt: skip
