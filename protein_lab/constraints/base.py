@@ -10,6 +10,8 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.typing import Fault, FloatArray, Measurement
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from protein_lab.protein import Protein
 
 
@@ -120,6 +122,47 @@ class Scoped(Protocol):
             JSON path of the constraint.
         scope : Scope
             What is known of the chain.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a constraint puts its residues in one design.
+
+    Attributes
+    ----------
+    length : int
+        Number of residues of the design.
+    residues : tuple of int
+        The 0-based residues of the constraint, in its own order.
+    states : str
+        Secondary structure that comes with them, ``-`` where the constraint leaves it open.
+    """
+
+    length: int
+    residues: tuple[int, ...]
+    states: str
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """A constraint that decides anew in every design which residues it holds."""
+
+    def place(self, shortest: int, longest: int, rng: np.random.Generator) -> Placement:
+        """Draw the residues of one design.
+
+        Parameters
+        ----------
+        shortest, longest : int
+            Lengths that the request allows; 0 and 0 when the constraint alone says it.
+        rng : Generator
+            The stream of the design.
+
+        Raises
+        ------
+        ProteinLabError
+            When no placement has an allowed length; a checked request never gets there.
         """
         ...
 
