@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | Motif
     | Pairing
 )  # fmt: skip
