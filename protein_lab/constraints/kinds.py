@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
     | Pairing
+    | ResidueTypes
 )  # fmt: skip

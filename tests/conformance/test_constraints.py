@@ -9,6 +9,7 @@ import pytest
 from protein_lab.constraints.base import Constraint, Layout
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
     Range,
@@ -25,6 +26,7 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
@@ -32,9 +34,9 @@ pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: it
 
 
 def helix(length: int = LENGTH) -> Protein:
-    """Build one straight helix."""
+    """Build one straight helix of alanines."""
     angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
-    return Protein.from_backbone(backbone_from_internal(*angles))
+    return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
 
 
 def test_it_has_the_interface(constraint: AnyConstraint) -> None:
@@ -78,7 +80,7 @@ def test_it_is_unmoved_by_rigid_motion(constraint: AnyConstraint) -> None:
     protein = helix()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
-    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0)
+    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0, protein.sequence)
     assert constraint.evaluate(moved, LAYOUT) == constraint.evaluate(protein, LAYOUT)
 
 
