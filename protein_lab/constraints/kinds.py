@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | Disulfide
     | Pairing
     | ResidueTypes
 )  # fmt: skip
