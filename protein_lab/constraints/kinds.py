@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
-    | Motif
     | Pairing
+    | Disulfide
+    | Motif
+    | ResidueTypes
 )  # fmt: skip
