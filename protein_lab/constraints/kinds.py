@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.content import Content
+from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | Content
+    | Distance
     | Pairing
+    | RadiusOfGyration
 )  # fmt: skip
