@@ -11,18 +11,17 @@ import numpy as np
 from protein_lab.backends import Array, Backend
 from protein_lab.experiments.decoys import Decoys
 from protein_lab.models.quality import QualityInputs
-from protein_lab.models.quality_inputs import collate_quality, evidence_of, profiles
-from protein_lab.models.sequence import SequenceOperator
+from protein_lab.models.quality_inputs import collate_quality
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray
+from protein_lab.validation.evidence import evidence_of
+from protein_lab.validation.potentials import load_potentials
 
 SEQUENCE_SHARE: Final = 0.5
 """Share of models that are shown with their sequence in training."""
 
 NOISE: Final = 0.08
 """Largest standard deviation of noise on coordinates in training, angstrom."""
-
-_TOGETHER: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +38,6 @@ class Model:
         Angstrom.
     sequence : str
         Of the real chain.
-    profile : ndarray, shape=(residue, 20)
-        Amino acids that the sequence operator expects.
     lddt : ndarray, shape=(residue,)
         The truth.
     """
@@ -49,36 +46,23 @@ class Model:
     kind: str
     backbone: FloatArray
     sequence: str
-    profile: FloatArray
     lddt: FloatArray
 
 
-def models_of(decoys: Iterable[Decoys], corpus: Corpus, operator: SequenceOperator) -> list[Model]:
-    """Lay models out one by one, with the profiles that the sequence operator gives them.
+def models_of(decoys: Iterable[Decoys], corpus: Corpus) -> list[Model]:
+    """Lay models out one by one.
 
     Parameters
     ----------
     decoys : iterable of Decoys
     corpus : Corpus
         That they were made from.
-    operator : SequenceOperator
     """
     found: list[Model] = []
     for item in decoys:
         sequence = corpus.sequence(item.index)
-        for start in range(0, len(item.kinds), _TOGETHER):
-            part = slice(start, start + _TOGETHER)
-            rows = zip(
-                item.kinds[part],
-                item.backbones[part],
-                profiles(operator, list(item.backbones[part])),
-                item.lddt[part],
-                strict=True,
-            )
-            found += [
-                Model(item.index, kind, backbone, sequence, profile, true)
-                for kind, backbone, profile, true in rows
-            ]
+        rows = zip(item.kinds, item.backbones, item.lddt, strict=True)
+        found += [Model(item.index, kind, model, sequence, true) for kind, model, true in rows]
     return found
 
 
@@ -123,12 +107,12 @@ class ModelBatches:
         longest = max(len(self.models[k].lddt) for k in group)
         count = max(2, self.residues // longest)
         chosen = [self.models[int(k)] for k in rng.choice(group, count)]
-        backbones, evidence = [], []
+        backbones, evidence, tables = [], [], load_potentials()
         for item in chosen:
             noise = rng.uniform(0.0, NOISE) * rng.standard_normal(item.backbone.shape)
             backbones.append(item.backbone + noise)
             shown = item.sequence if rng.random() < SEQUENCE_SHARE else None
-            evidence.append(evidence_of(item.profile, shown))
+            evidence.append(evidence_of(backbones[-1], shown, tables))
         inputs = collate_quality(backend, backbones, evidence, neighbors)
         target = np.zeros(tuple(inputs.backbone.weight.shape), dtype=np.float32)
         for row, item in enumerate(chosen):

@@ -1,9 +1,8 @@
 """Quality operator: from the field of a backbone to how far each residue can be trusted.
 
 It sees a backbone as the sequence operator does, in balls around its residues, beside it the
-evidence of that operator: which amino acids it would put where, and, where the sequence is known,
-how likely the real one is. From these it predicts the lDDT that each residue would have to the
-real structure (the idea of model quality assessment; the score itself: Mariani et al.,
+residue types where they are known, and what statistical potentials say of each residue. From these
+it predicts the lDDT that each residue would have to the real structure (Mariani et al.,
 *Bioinformatics* 29, 2013). Averages over the chain carry quadrature weights.
 """
 
@@ -30,8 +29,8 @@ from protein_lab.models.sequence import (
 from protein_lab.operators.kernel import dense, normalize
 from protein_lab.operators.neighborhood import PAIR_FEATURES, geometry_attention, transition
 
-EVIDENCE = 2 * NUM_TYPES + 3
-"""Probabilities of amino acids, their entropy, the own one, its log-odds, whether it is known."""
+EVIDENCE = NUM_TYPES + 7
+"""Type of the residue, whether it is known, its energies, and how many neighbors it has."""
 
 
 class QualityConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,21 +45,21 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True):
     blocks : int
     """
 
-    channels: int = 80
-    pair_channels: int = 40
+    channels: int = 64
+    pair_channels: int = 32
     heads: int = 4
-    neighbors: int = 24
-    blocks: int = 3
+    neighbors: int = 16
+    blocks: int = 2
 
 
 class QualityInputs(NamedTuple):
-    """A batch of backbones and what the sequence operator makes of them.
+    """A batch of backbones and what else is known of their residues.
 
     Attributes
     ----------
     backbone : BackboneInputs
     evidence : Array, shape=(batch, point, EVIDENCE)
-        From :func:`~protein_lab.models.quality_inputs.evidence_of`.
+        From :func:`~protein_lab.validation.evidence.evidence_of`.
     """
 
     backbone: BackboneInputs
