@@ -42,7 +42,7 @@ from protein_lab.training.perturbation import (
 from protein_lab.typing import FloatArray
 
 SEED: Final = 41
-REFINED_SHARE: Final = 0.75
+REFINED_SHARE: Final = 0.4
 """Share of changed chains that are refined; the rest are only projected."""
 
 NATIVE: Final = "native"
@@ -51,7 +51,7 @@ KINDS: Final = (NATIVE, "refined", "sampled", "field", "fold", "torsions", "loop
 """What a model is: the chain itself, the chain refined, or how it was spoiled."""
 
 _CHANGES: Final = ("sampled", "fold", "torsions", "loops", "bend", "shift", "jitter")
-_SHARES: Final = (0.25, 0.2, 0.13, 0.12, 0.14, 0.1, 0.06)
+_SHARES: Final = (0.19, 0.17, 0.16, 0.15, 0.15, 0.12, 0.06)
 _LARGEST_CURVE_ERROR: Final = 6.0
 _MOST_FOLDS: Final = 16
 _STEPS: Final = 8

@@ -24,7 +24,7 @@ WHOLE_WEIGHT: Final = 2.0
 OPTIONS: Final = TrainingOptions(
     learning_rate=2e-3, warmup=100, cooldown=0.5, average=0.995, total_steps=3000
 )
-RESIDUES: Final = 1024
+RESIDUES: Final = 768
 _REPORT_EVERY: Final = 100
 
 
