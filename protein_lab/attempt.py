@@ -30,7 +30,7 @@ from protein_lab.validation import validate
 POLYMER: Final = Hit(-1, 0.0, (), "assembled")
 """Stands for no fold at all: the curve was drawn from a random polymer."""
 
-GIVEN: Final = Hit(-1, 0.0, (), "given")
+GIVEN: Final = Hit(-1, 0.0, (), "assembled")
 """Stands for a curve that a constraint gave."""
 
 CURVES_BENT: Final = 4
