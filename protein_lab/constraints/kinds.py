@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.pairing import Pairing
@@ -10,6 +12,8 @@ from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | Burial
+    | Contacts
     | Content
     | Distance
     | Pairing

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.kinds import AnyConstraint
@@ -30,6 +32,8 @@ EXAMPLES: list[AnyConstraint] = [
     Pairing(first=1, second=2, orientation="antiparallel"),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
+    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Content(helix=(50, 100), strands=0),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
