@@ -22,6 +22,7 @@ from protein_lab.constraints.secondary_structure import (
     SecondaryStructure,
     asked_elements,
 )
+from protein_lab.constraints.segments import Segment, Segments
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
@@ -37,6 +38,13 @@ EXAMPLES: list[AnyConstraint] = [
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
     Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Content(helix=(50, 100), strands=0),
+    Segments(
+        segments=(
+            Segment(state="L", length=(0, 3)),
+            Segment(state="H", length=(18, 24)),
+            Segment(state="-", length=(0, 5)),
+        )
+    ),
     Disulfide(first=3, second=20),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
 ]
