@@ -143,7 +143,7 @@ def test_segments_are_checked_with_the_rest_of_the_request() -> None:
     (found,) = faults_of(HAIRPIN, pairing | {"orientation": "crossing"}, length=[40, 45])
     assert "never crossing" in found
     tight = [*HAIRPIN[:2], {"state": "L", "length": [1, 2]}, *HAIRPIN[3:]]
-    (found,) = faults_of(tight, pairing | {"orientation": "parallel"}, length=[35, 40])
+    (found,) = faults_of(tight, pairing | {"orientation": "parallel"}, length=[40, 42])
     assert found.startswith("warning $.constraints[0].segments[3] the strand of segment 2 and")
     string = {"kind": "secondary_structure", "ranges": [{"start": 2, "stop": 9, "state": "H"}]}
     (found,) = faults_of(HAIRPIN, string, length=42)
