@@ -16,13 +16,13 @@ from protein_lab.constraints.segments import Segments
 
 AnyConstraint = (
     SecondaryStructure
+    | Pairing
     | Burial
     | Contacts
     | Content
-    | Disulfide
     | Distance
+    | Disulfide
     | Motif
-    | Pairing
     | RadiusOfGyration
     | ResidueTypes
     | Segments

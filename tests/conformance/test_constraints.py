@@ -33,6 +33,8 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    Disulfide(first=3, second=20),
+    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
@@ -45,8 +47,6 @@ EXAMPLES: list[AnyConstraint] = [
             Segment(state="-", length=(0, 5)),
         )
     ),
-    Disulfide(first=3, second=20),
-    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
