@@ -24,6 +24,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_states,
 )
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.topology import Topology
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.design.sequence_bias import bias_faults
@@ -92,7 +93,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
     faults += naming_faults(pairings, len(elements or ()) if is_counted else None)
     if elements is not None:
         faults += _element_faults(elements, owned)
-        faults += contradictions(elements, pairings) if is_counted else ()
+        faults += _pair_faults(elements, pairings, others) if is_counted else ()
         faults += _reach_faults(elements, pairings, owned)
     if laid:
         merged = AskedStates(laid[0][1].fixed_states if elements else "", (), ())
@@ -114,6 +115,37 @@ def _laid_faults(
                 message=f"Expected the states of the chain once, but {given[0]} gives them too.",
                 remedy="Write all of them as segments, and leave residues open with state -.",
             )
+
+
+def _pair_faults(
+    elements: Sequence[AskedElement],
+    pairings: Sequence[tuple[str, Pairing]],
+    others: Sequence[tuple[str, Constraint]],
+) -> Iterator[Fault]:
+    """Find pairings that exclude one another, those that topologies mean included."""
+    known = list(pairings)
+    said = {frozenset((item.first, item.second)): (path, item) for path, item in pairings}
+    for path, item in others:
+        if not isinstance(item, Topology) or not item.order or None in item.order:
+            continue
+        if any(fault.severity == "error" for fault in item.faults(path)):
+            continue
+        own = item.element_faults(path, elements)
+        yield from own
+        if own or item.orientations is None or None in item.orientations:
+            continue
+        for number, meant in enumerate(item.pairings(elements)):
+            where, other = said.get(frozenset((meant.first, meant.second)), ("", meant))
+            if other.orientation != meant.orientation:
+                yield Fault(
+                    path=f"{path}.orientations[{number}]",
+                    message=f"Strands {item.order[number]} and {item.order[number + 1]} are asked "
+                    f"to be {meant.orientation} here, but {other.orientation} in {where}.",
+                    remedy="Ask one of the two, or leave the pairing out.",
+                )
+            elif not where:
+                known.append((f"{path}.order[{number}]", meant))
+    yield from contradictions(elements, known)
 
 
 def _elements(
