@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.residue_types import ResidueTypes
@@ -9,6 +10,7 @@ from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | CatalyticSite
     | Disulfide
     | Pairing
     | ResidueTypes

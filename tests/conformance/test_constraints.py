@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.catalytic_site import CatalyticResidue, CatalyticSite
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.pairing import Pairing
@@ -27,6 +28,10 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    CatalyticSite(
+        library="chymotrypsin",
+        residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
+    ),
     Disulfide(first=3, second=20),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
 ]
