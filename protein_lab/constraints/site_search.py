@@ -9,7 +9,7 @@ import numpy as np
 
 from protein_lab.constants import CA_CA_TRANS
 from protein_lab.constraints.rigid import superposition_rmsd
-from protein_lab.constraints.windows import ALPHA, BETA
+from protein_lab.constraints.wells import CA, CB
 from protein_lab.errors import ProteinLabError
 from protein_lab.typing import BoolArray, FloatArray
 
@@ -44,7 +44,7 @@ def find_site(
     (rmsd, residues) or None
         None when no residues have distances within :data:`SEARCH_REACH` of those of the template.
     """
-    names = (ALPHA, BETA)
+    names = (CA, CB)
     apart = [_apart(atoms[:, name]) for name in names]
     wanted = [_apart(goal[:, name]) for name in names]
     partial: list[tuple[float, tuple[int, ...]]] = [

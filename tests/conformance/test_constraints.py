@@ -8,9 +8,12 @@ import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
 from protein_lab.constraints.catalytic_site import CatalyticResidue, CatalyticSite
+from protein_lab.constraints.content import Content
+from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
@@ -34,6 +37,9 @@ EXAMPLES: list[AnyConstraint] = [
     ),
     Disulfide(first=3, second=20),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
+    Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
+    RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Content(helix=(50, 100), strands=0),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
