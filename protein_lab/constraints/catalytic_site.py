@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,13 +25,14 @@ from protein_lab.constraints.base import Layout, Placement, Scope, require_lengt
 from protein_lab.constraints.catalytic_library import LIBRARY, SiteName
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.rigid import TemplateRestraint, superposition_rmsd
+from protein_lab.constraints.site_names import RESIDUE_NAME, site_index
 from protein_lab.constraints.site_search import (
     LEAST_SPACING,
     SEARCH_REACH,
     draw_positions,
     find_site,
 )
-from protein_lab.constraints.structure_source import StructureSource, find_residue
+from protein_lab.constraints.structure_source import StructureSource
 from protein_lab.errors import ProteinLabError
 from protein_lab.typing import BoolArray, Fault, FloatArray, Measurement
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from protein_lab.protein import Protein
 
 MAX_RESIDUES: Final = 20
-_NAME: Final = re.compile(r"([A-Za-z]+)(-?\d+)([A-Za-z]?)")
 _SIDE_CHAIN: Final = [
     number
     for number, name in enumerate(ATOM_NAMES)
@@ -168,7 +167,7 @@ class CatalyticSite(
                 )
             if item.position is not None:
                 seen.setdefault(item.position, number)
-            if self.template is not None and not _NAME.fullmatch(item.source or ""):
+            if self.template is not None and not RESIDUE_NAME.fullmatch(item.source or ""):
                 yield Fault(
                     path=f"{place}.source",
                     message="Expected a residue of the template such as A57, but got "
@@ -204,7 +203,7 @@ class CatalyticSite(
                     continue
                 reach = CA_CA_TRANS * abs(first.position - second.position)
                 apart = float(np.linalg.norm(alpha[one] - alpha[other]))
-                if reach + self.max_rmsd < apart:
+                if reach + (self.max_rmsd or 0.0) < apart:
                     yield Fault(
                         path=f"{path}.residues[{one}].position",
                         message=f"Residues {second.position} and {first.position} reach "
@@ -221,7 +220,7 @@ class CatalyticSite(
     def needed_residues(self, source: StructureSource, protein: Protein) -> Sequence[int]:
         """Give the residues of the template that are part of the site."""
         del source
-        return sorted({_index(protein, item.source or "") for item in self.residues})
+        return sorted({site_index(protein, item.source or "") for item in self.residues})
 
     def place(self, shortest: int, longest: int, rng: np.random.Generator) -> Placement:
         """Draw places for the residues whose position is open."""
@@ -325,13 +324,6 @@ class CatalyticSite(
         )
 
 
-def _index(protein: Protein, name: str) -> int:
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ProteinLabError(f"Expected a residue such as A57, but got {name!r}.")
-    return find_residue(protein, match[1], int(match[2]), match[3])
-
-
 @lru_cache(maxsize=32)
 def _template(site: CatalyticSite) -> _Template:
     """Read the template of a site.
@@ -349,7 +341,7 @@ def _template(site: CatalyticSite) -> _Template:
         order = tuple((number, 0) for number in range(len(atoms)))
         return _Template(atoms, known.letters, order, (np.zeros((0, 3)),) * len(atoms))
     protein = site.template.read()
-    index = [_index(protein, item.source or "") for item in site.residues]
+    index = [site_index(protein, item.source or "") for item in site.residues]
     for item, place in zip(site.residues, index, strict=True):
         if not protein.atom_mask[place, :3].all():
             raise ProteinLabError(

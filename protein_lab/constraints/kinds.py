@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.binding_site import BindingSite
 from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
@@ -15,6 +16,7 @@ from protein_lab.constraints.secondary_structure import SecondaryStructure
 AnyConstraint = (
     SecondaryStructure
     | Pairing
+    | BindingSite
     | CatalyticSite
     | Content
     | Distance
