@@ -64,17 +64,18 @@ class BindingEnergy:
 
     def starts(self, chain: FloatArray, points: FloatArray, count: int) -> list[FloatArray]:
         """Poses to start from: that of the template, or before the residues in many turns."""
+        from scipy.spatial.transform import Rotation
+
+        from protein_lab.geometry import frames, superimpose
+
         if len(points) > self.size:
-            from scipy.spatial.transform import Rotation
-
-            from protein_lab.geometry import superimpose
-
             rotation, shift = superimpose(points[self.size :], chain[self.residues].reshape(-1, 3))
             turn = Rotation.from_matrix(rotation).as_quat(canonical=True, scalar_first=True)
             return [np.concatenate([turn, shift])]
         outward = chain[self.residues, CB] - chain[self.residues, CA]
         before = chain[self.residues, CB] + _OUTWARD * outward / 1.53
-        return turned_starts(before.mean(axis=0)[None], count)
+        frame = frames(chain[self.residues[:1], :3])[0][0]
+        return turned_starts(before.mean(axis=0)[None], count, frame)
 
     def __call__(
         self, chain: FloatArray, placed: FloatArray

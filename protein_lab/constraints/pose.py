@@ -20,6 +20,7 @@ PlacedEnergy = Callable[[FloatArray], tuple[float, FloatArray]]
 
 TOLERANCE: Final = 1e-9
 _ITERATIONS: Final = 120
+_SEED: Final = 0
 
 
 def place_points(points: FloatArray, pose: FloatArray) -> FloatArray:
@@ -108,7 +109,7 @@ def fit_pose(
     return best
 
 
-def turned_starts(shifts: FloatArray, count: int, seed: int = 0) -> list[FloatArray]:
+def turned_starts(shifts: FloatArray, count: int, frame: FloatArray) -> list[FloatArray]:
     """Poses that spread over all rotations, at given places.
 
     Parameters
@@ -116,12 +117,15 @@ def turned_starts(shifts: FloatArray, count: int, seed: int = 0) -> list[FloatAr
     shifts : ndarray, shape=(place, 3)
         Where to put the origin of the set, angstrom.
     count : int
-        Rotations at each place.
-    seed : int
-        They are drawn once and are always the same.
+        Rotations at each place; they are always the same, seen from ``frame``.
+    frame : ndarray, shape=(3, 3)
+        Rotation of something that the chain takes along, so that where it lies means nothing.
     """
-    turns = np.random.default_rng(seed).normal(size=(count, 4))
-    turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+    from scipy.spatial.transform import Rotation
+
+    drawn = np.random.default_rng(_SEED).normal(size=(count, 4))
+    turned = Rotation.from_matrix(frame) * Rotation.from_quat(drawn, scalar_first=True)
+    turns = turned.as_quat(canonical=True, scalar_first=True)
     return [np.concatenate([turn, shift]) for shift in shifts for turn in turns]
 
 

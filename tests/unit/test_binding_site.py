@@ -76,7 +76,7 @@ def test_a_pose_is_found_from_afar() -> None:
     def energy(placed: np.ndarray) -> tuple[float, np.ndarray]:
         return float(((placed - goal) ** 2).sum()), 2.0 * (placed - goal)
 
-    value, pose = fit_pose(energy, points, turned_starts(np.zeros((1, 3)), 4))
+    value, pose = fit_pose(energy, points, turned_starts(np.zeros((1, 3)), 4, np.eye(3)))
     assert value < 1e-8
     np.testing.assert_allclose(place_points(points, pose), goal, atol=1e-3)
 
