@@ -257,7 +257,10 @@ class BindingSite(
         nearest = _nearest(chain.reshape(-1, 3), ligand)
         oxygen = _nearest(np.asarray(protein.backbone[:, 3], dtype=np.float64), ligand)
         heavy = np.concatenate([chain.reshape(-1, 3), protein.backbone[:, 3]])
-        covered, room = burial(ligand, heavy), pocket_volume(ligand, heavy)
+        # rays and grid follow the chain, so that where it lies means nothing
+        frame, origin = _frame(chain[energy.residues[0]])
+        inside = ((ligand - origin) @ frame, (heavy - origin) @ frame)
+        covered, room = burial(*inside), pocket_volume(*inside)
         margins = [float(contacts.min()), nearest - CLASH, oxygen - OXYGEN_CLASH]
         said = [
             f"{int((contacts >= 0.0).sum())} of {len(contacts)} contacts",
@@ -297,6 +300,13 @@ class BindingSite(
 
 def _is_read(ligand: Ligand) -> bool:
     return not any(atom is None for atom in ligand.atoms or ())
+
+
+def _frame(residue: FloatArray) -> tuple[FloatArray, FloatArray]:
+    from protein_lab.geometry import frames
+
+    rotation, origin = frames(residue[None, :3])
+    return rotation[0], origin[0]
 
 
 def _nearest(atoms: FloatArray, ligand: FloatArray) -> float:
