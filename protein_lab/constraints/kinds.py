@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.binding_site import BindingSite
 from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
@@ -18,7 +20,9 @@ from protein_lab.constraints.topology import Topology
 AnyConstraint = (
     SecondaryStructure
     | Pairing
+    | BindingSite
     | Burial
+    | CatalyticSite
     | Contacts
     | Content
     | Distance

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.binding_site import BindingSite, PocketResidue
 from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.catalytic_site import CatalyticResidue, CatalyticSite
 from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
+from protein_lab.constraints.ligand import Ligand, LigandAtom
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
@@ -34,6 +37,16 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    BindingSite(
+        ligand=Ligand(
+            atoms=tuple(LigandAtom(element="C", x=1.4 * n, y=0.0, z=0.0) for n in range(3))
+        ),
+        residues=(PocketResidue(position=5), PocketResidue(position=9)),
+    ),
+    CatalyticSite(
+        library="chymotrypsin",
+        residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
+    ),
     Disulfide(first=3, second=20),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
