@@ -198,6 +198,12 @@ class Motif(
         """Pull every group to its geometry."""
         return MotifRestraint(self.residues(), self._places(layout))
 
+    def torsions(self, layout: Layout) -> FloatArray:
+        """Give the motif's own phi and psi."""
+        given = np.full((layout.length, 2), np.nan)
+        given[list(self._places(layout))] = self.residues().torsions
+        return given
+
     def residue_bias(self, layout: Layout) -> FloatArray:
         """Forbid all but the motif's own amino acids where they are kept."""
         bias = np.zeros((layout.length, NUM_AMINO_ACIDS))
