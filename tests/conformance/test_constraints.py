@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
@@ -20,6 +22,7 @@ from protein_lab.constraints.secondary_structure import (
     SecondaryStructure,
     asked_elements,
 )
+from protein_lab.constraints.segments import Segment, Segments
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
@@ -34,7 +37,16 @@ EXAMPLES: list[AnyConstraint] = [
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
+    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Content(helix=(50, 100), strands=0),
+    Segments(
+        segments=(
+            Segment(state="L", length=(0, 3)),
+            Segment(state="H", length=(18, 24)),
+            Segment(state="-", length=(0, 5)),
+        )
+    ),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
