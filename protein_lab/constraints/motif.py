@@ -236,7 +236,7 @@ class Motif(
             sequence[i] == letter for i, letter in zip(residues, motif.sequence, strict=True)
         )
         return self._measured(
-            max(found),
+            round(max(found), 3),
             f"RMSD of {len(residues)} residues in {len(found)} "
             f"group{'s' if len(found) > 1 else ''}: {said}; {kept} amino acids are the motif's.",
         )

@@ -307,7 +307,9 @@ def test_warns_where_other_states_are_asked(source: StructureSource) -> None:
     assert fault.severity == "warning"
 
 
-def test_requests_carry_their_motif(chain: Protein, tmp_path: Path, source: StructureSource) -> None:
+def test_requests_carry_their_motif(
+    chain: Protein, tmp_path: Path, source: StructureSource
+) -> None:
     """Files become text of the needed residues; over a network files are refused unread."""
     chain.save(tmp_path / "whole.pdb")
     item = {"kind": "motif", "source": {"file": "whole.pdb"}, "contig": "5-90/A10-20/5-90"}
