@@ -25,6 +25,7 @@ from protein_lab.constraints.secondary_structure import (
 )
 from protein_lab.constraints.segments import Segment, Segments
 from protein_lab.constraints.structure_source import StructureSource, structure_text
+from protein_lab.constraints.template import Template
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
@@ -50,6 +51,7 @@ EXAMPLES: list[AnyConstraint] = [
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
     Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Motif(source=StructureSource(text=structure_text(helix())), contig="5/A3-9/4/A14-18/3"),
+    Template(source=StructureSource(text=structure_text(helix())), noise=1.5, kept="A5-9"),
     Content(helix=(50, 100), strands=0),
     Segments(
         segments=(

@@ -98,7 +98,9 @@ def test_every_combination_of_lengths_is_equally_likely() -> None:
     assert max(seen.values()) < 600
     assert spacing.residues((2, 0, 2)).tolist() == [2, 3]
     assert (spacing.shortest, spacing.longest) == (3, 9)
-    assert list(spacing.lengths(5, 7)) == [5, 6, 7]
+    wide = spacing_of(read_contig("0-20/A1/0-3"), [1])
+    assert list(wide.lengths(5, 12)) == [10, 11, 12]
+    assert not spacing.lengths(0, 0)
     long = spacing_of(read_contig("/".join(f"0-2000/A{k}" for k in range(1, 60))), [1] * 59)
     assert sum(long.draw(2000, rng)) == 2000 - 59
 
