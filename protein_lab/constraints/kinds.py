@@ -15,6 +15,7 @@ from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
 
 AnyConstraint = (
@@ -31,5 +32,6 @@ AnyConstraint = (
     | RadiusOfGyration
     | ResidueTypes
     | Segments
+    | Template
     | Topology
 )  # fmt: skip

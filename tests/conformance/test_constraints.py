@@ -16,6 +16,7 @@ from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.ligand import Ligand, LigandAtom
+from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
@@ -26,6 +27,8 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
 )
 from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.structure_source import StructureSource, structure_text
+from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
@@ -33,6 +36,14 @@ from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
 LENGTH = 24
+
+
+def helix(length: int = LENGTH) -> Protein:
+    """Build one straight helix of alanines."""
+    angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
+    return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
+
+
 EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
@@ -54,6 +65,8 @@ EXAMPLES: list[AnyConstraint] = [
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
     Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Topology(order=(2, 1), crossovers="right"),
+    Motif(source=StructureSource(text=structure_text(helix())), contig="5/A3-9/4/A14-18/3"),
+    Template(source=StructureSource(text=structure_text(helix())), noise=1.5, kept="A5-9"),
     Content(helix=(50, 100), strands=0),
     Segments(
         segments=(
@@ -66,12 +79,6 @@ EXAMPLES: list[AnyConstraint] = [
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
 pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: item.kind)
-
-
-def helix(length: int = LENGTH) -> Protein:
-    """Build one straight helix of alanines."""
-    angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
-    return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
 
 
 def test_it_has_the_interface(constraint: AnyConstraint) -> None:
