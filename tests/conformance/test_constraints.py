@@ -15,6 +15,7 @@ from protein_lab.constraints.secondary_structure import (
     SecondaryStructure,
     asked_elements,
 )
+from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
@@ -25,6 +26,7 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    Symmetry(group="C2", contacts=4),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
