@@ -68,7 +68,7 @@ def design(
         backend=backend,
         until={"accepted": until_accepted, "max_samples": max_samples, "seconds": seconds},
     )  # fmt: skip
-    asked = decode_request(content)
+    asked = decode_request(content, request.parent)
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
     bar = _ProgressBar(asked, quiet=as_json)
@@ -188,7 +188,7 @@ def check(request: Path, *, as_json: Json = False) -> int:
     """
     from protein_lab.design.request import check_request, read_request_bytes
 
-    faults = check_request(read_request_bytes(request))
+    faults = check_request(read_request_bytes(request), request.parent)
     if as_json:
         print_json(faults)
     else:

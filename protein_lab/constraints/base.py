@@ -183,6 +183,48 @@ class Restraining(Protocol):
 
 
 @runtime_checkable
+class Shaping(Protocol):
+    """A constraint that gives the local shape of some residues."""
+
+    def torsions(self, layout: Layout) -> FloatArray:
+        """Give phi and psi that residues shall have.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 2)
+            Radians; NaN where nothing is given.
+        """
+        ...
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A constraint that knows the course of the chain, so that no fold has to be looked for."""
+
+    def start_curve(self, layout: Layout, rng: np.random.Generator) -> FloatArray:
+        """Draw a coarse curve.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+        rng : Generator
+            The stream of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 3)
+            Axis curve, angstrom.
+        """
+        ...
+
+
+@runtime_checkable
 class Assembling(Protocol):
     """A constraint by which a design is one part of something larger."""
 
