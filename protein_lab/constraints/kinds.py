@@ -5,6 +5,7 @@ from __future__ import annotations
 from protein_lab.constraints.burial import Burial
 from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
@@ -21,6 +22,7 @@ AnyConstraint = (
     | Burial
     | Contacts
     | Content
+    | Custom
     | Distance
     | Disulfide
     | Motif

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from protein_lab.constraints.base import Constraint, Layout
 from protein_lab.constraints.burial import Burial
 from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
@@ -30,6 +33,23 @@ from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
 LENGTH = 24
+
+
+class Spans:
+    """A user's own constraint: how far the chain reaches."""
+
+    def __init__(self, parameters: Mapping[str, float]) -> None:
+        self.most = parameters["most"]
+
+    def evaluate(self, protein: Protein, layout: Layout) -> float:
+        """Give the margin in whole angstrom."""
+        del layout
+        reach = np.linalg.norm(protein.ca[:, None] - protein.ca, axis=-1).max()
+        return round(float(self.most - reach))
+
+
+register_constraint("spans", Spans)
+
 EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
@@ -49,6 +69,7 @@ EXAMPLES: list[AnyConstraint] = [
         )
     ),
     Symmetry(group="C2", contacts=4),
+    Custom(name="spans", parameters={"most": 40.0}),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
