@@ -225,6 +225,31 @@ class Starting(Protocol):
 
 
 @runtime_checkable
+class Assembling(Protocol):
+    """A constraint by which a design is one part of something larger."""
+
+    def assembly(self, protein: Protein) -> Protein:
+        """Give the whole.
+
+        Parameters
+        ----------
+        protein : Protein
+            The design: one chain.
+
+        Returns
+        -------
+        Protein
+            Several chains.
+
+        Raises
+        ------
+        ProteinLabError
+            When the design cannot be a part of it.
+        """
+        ...
+
+
+@runtime_checkable
 class BlueprintAsking(Protocol):
     """A constraint on what is drawn to fill open stretches of a blueprint."""
 

@@ -7,6 +7,7 @@ from protein_lab.constraints.burial import Burial
 from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
@@ -15,6 +16,7 @@ from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
 
@@ -26,12 +28,14 @@ AnyConstraint = (
     | CatalyticSite
     | Contacts
     | Content
+    | Custom
     | Distance
     | Disulfide
     | Motif
     | RadiusOfGyration
     | ResidueTypes
     | Segments
+    | Symmetry
     | Template
     | Topology
 )  # fmt: skip

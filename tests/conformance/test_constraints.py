@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from protein_lab.constraints.burial import Burial
 from protein_lab.constraints.catalytic_site import CatalyticResidue, CatalyticSite
 from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
@@ -28,6 +31,7 @@ from protein_lab.constraints.secondary_structure import (
 )
 from protein_lab.constraints.segments import Segment, Segments
 from protein_lab.constraints.structure_source import StructureSource, structure_text
+from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
 from protein_lab.design.request import DesignRequest, decode_request
@@ -44,6 +48,20 @@ def helix(length: int = LENGTH) -> Protein:
     return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
 
 
+class Spans:
+    """A user's own constraint: how far the chain reaches."""
+
+    def __init__(self, parameters: Mapping[str, float]) -> None:
+        self.most = parameters["most"]
+
+    def evaluate(self, protein: Protein, layout: Layout) -> float:
+        """Give the margin in whole angstrom."""
+        del layout
+        reach = np.linalg.norm(protein.ca[:, None] - protein.ca, axis=-1).max()
+        return round(float(self.most - reach))
+
+
+register_constraint("spans", Spans)
 EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
@@ -75,6 +93,8 @@ EXAMPLES: list[AnyConstraint] = [
             Segment(state="-", length=(0, 5)),
         )
     ),
+    Symmetry(group="C2", contacts=4),
+    Custom(name="spans", parameters={"most": 40.0}),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
