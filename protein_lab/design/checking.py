@@ -24,6 +24,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_states,
 )
 from protein_lab.design.length_range import length_warning
+from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.typing import Fault
 
@@ -93,6 +94,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += naming_faults(pairings, None)
     faults += _other_faults(request, others, shortest, merged)
     faults += _sequence_faults(request.sequence, shortest, merged)
+    faults += optimizer_faults(request)
     return faults
 
 
