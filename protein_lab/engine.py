@@ -6,47 +6,31 @@ so that neither the number of workers nor the order of work changes a bit of it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from protein_lab.design.adherence import follow_curve, trust_in_curve
+from protein_lab.attempt import POLYMER, Attempt, Clock, Task, attempt, from_polymer, source_of
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.curves import fold_curves
-from protein_lab.design.fold_library import Hit
+from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.sampling import (
-    Question,
-    bend_fold,
-    complete_pairs,
-    draw_question,
-    sample_fields,
-)
-from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
+from protein_lab.design.selection import outcome, rank_key
+from protein_lab.design.steering import Steering
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
-from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
 from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.schema import Design, DesignResult
-from protein_lab.training.corpus import Corpus
-from protein_lab.typing import Fault, FloatArray
+from protein_lab.typing import Fault
 from protein_lab.validation import measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
 MAX_ATTEMPTS: Final = 4
 """Curves that a design tries until a backbone passes the checks of its preset."""
-
-POLYMER: Final = Hit(-1, 0.0, (), "assembled")
-"""Stands for no fold at all: the curve was drawn from a random polymer."""
-
-_KEEPS_PAIRS: Final = 0.5
-"""Novelty below which the pairs of a fold are asked for beside those of the request."""
 
 _EXPECTED_FAILURES: Final = (
     ProteinLabError,
@@ -102,51 +86,21 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     identity = runtime.request_id(request)
     _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
-    if _from_polymer(request) or request.novelty > 0.0:
+    if from_polymer(request) or request.novelty > 0.0:
         _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
-    if _from_polymer(request):
+    if from_polymer(request):
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
-    sources = tuple(dict.fromkeys(_source(hit, runtime.corpus) for hit in hits))
+    sources = tuple(dict.fromkeys(source_of(hit, runtime.corpus) for hit in hits))
     return Plan(request, identity, question.blueprint, sources, tuple(faults))
 
 
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
-
-
-def _from_polymer(request: DesignRequest) -> bool:
-    """Tell whether nothing of a real fold is used; of one that is dissolved nothing is left."""
-    return request.prior == "polymer" or request.novelty >= 1.0
-
-
-def _source(hit: Hit, corpus: Corpus) -> str:
-    """Name the chains that a hit takes its fold from."""
-    if hit is POLYMER:
-        return "polymer"
-    if hit.chain_index >= 0:
-        return corpus.ids[hit.chain_index]
-    return "+".join(_source(part.hit, corpus) for part in hit.parts) or "random coil"
-
-
-class _Clock:
-    """Seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.timings[stage] = self.timings.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def total(self) -> dict[str, float]:
-        return self.timings | {"total": time.perf_counter() - self._start}
 
 
 def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
@@ -166,20 +120,22 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
     Design
         Its ``failed`` says why when no backbone came out.
     """
-    clock = _Clock()
+    clock = Clock()
     blueprint, source = Blueprint(""), ""
     try:
         with one_thread(runtime):
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
+            hits = (POLYMER,) if from_polymer(request) else runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             # likely folds come several times; another try takes another one
             order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
-            made = _attempt(request, runtime, question, order, rng, clock, (index, 0))
+            steering = Steering.of(request.constraints, question.layout)
+            task = Task(request, runtime, question, steering, clock)
+            made = attempt(task, order, rng, (index, 0))
             for following in range(1, MAX_ATTEMPTS):
-                if made.candidate.is_sound:
+                if made.candidate.is_acceptable:
                     break
                 cut = following % len(order)
                 again = order[cut:] + order[:cut]
@@ -188,7 +144,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     again = (POLYMER,)
                 made = max(
                     made,
-                    _attempt(request, runtime, question, again, rng, clock, (index, following)),
+                    attempt(task, again, rng, (index, following)),
                     key=lambda item: item.candidate.rank,
                 )
             if made.candidate.is_knotted:
@@ -196,7 +152,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
                     "Ask for more designs, or for another seed.",
                 )
-            source = _source(made.hit, runtime.corpus)
+            source = source_of(made.hit, runtime.corpus)
             return _measure(request, index, runtime, question, made, clock)
     except _EXPECTED_FAILURES as error:
         return Design(
@@ -210,75 +166,13 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Attempt:
-    """A backbone made from one fold."""
-
-    hit: Hit
-    curve: FloatArray
-    drawn: FlowSample
-    candidate: Candidate
-
-
-def _attempt(
-    request: DesignRequest,
-    runtime: Runtime,
-    question: Question,
-    hits: Sequence[Hit],
-    rng: np.random.Generator,
-    clock: _Clock,
-    turn: tuple[int, int],
-) -> _Attempt:
-    """Find a coarse curve, sample fields around it and refine them."""
-    hit, complete, curve = _coarse_curve(request, runtime, question, hits, rng, turn)
-    clock.lap("fold")
-    drawn = sample_fields(request, runtime.operator, complete, curve, rng)
-    clock.lap("sample")
-
-    def is_sound(backbone: FloatArray) -> bool:
-        checks = validate(Protein.from_backbone(backbone), request.preset)
-        return all(check.verdict != "fail" for check in checks)
-
-    # the uncertainty is that of what was drawn; only the refinement starts from moved fields
-    trust = trust_in_curve(hit.score) if request.novelty == 0.0 else 0.0
-    held = replace(drawn, field=follow_curve(drawn.field, curve, trust))
-    best = refine_best(held, question.blueprint, complete, is_sound)
-    clock.lap("refine")
-    return _Attempt(hit, curve, drawn, best)
-
-
-def _coarse_curve(
-    request: DesignRequest,
-    runtime: Runtime,
-    question: Question,
-    hits: Sequence[Hit],
-    rng: np.random.Generator,
-    turn: tuple[int, int],
-) -> tuple[Hit, Blueprint, FloatArray]:
-    """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
-    blueprint = question.blueprint
-    alone = _from_polymer(request) or hits[0] is POLYMER
-    if alone and question.is_fixed:
-        return POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)
-    if alone:
-        return POLYMER, blueprint, fold_curves(runtime.curves, blueprint, rng)[0]
-    hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
-    complete = complete_pairs(blueprint, hit, runtime.corpus)
-    if request.novelty > 0.0:
-        # what is dissolved need not keep the pairs that nobody asked for
-        wanted = complete if request.novelty < _KEEPS_PAIRS else blueprint
-        (curve,) = fold_curves(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
-        return hit, wanted, curve
-    return hit, complete, curve
-
-
 def _measure(
     request: DesignRequest,
     index: int,
     runtime: Runtime,
     question: Question,
-    made: _Attempt,
-    clock: _Clock,
+    made: Attempt,
+    clock: Clock,
 ) -> Design:
     """Measure and validate one design."""
     best, states = made.candidate, question.blueprint.secondary_structure
@@ -304,7 +198,7 @@ def _measure(
         backbone=best.backbone,
         uncertainty=spread,
         blueprint=question.blueprint,
-        source=_source(made.hit, runtime.corpus),
+        source=source_of(made.hit, runtime.corpus),
         sequences=draw.drawn,
         sequence_failed=draw.failed,
         measurements=measurements,

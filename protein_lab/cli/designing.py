@@ -60,7 +60,7 @@ def design(
         read_request_bytes(request), num_designs=num_designs, seed=seed, operator=operator,
         backend=backend,
     )  # fmt: skip
-    asked = decode_request(content)
+    asked = decode_request(content, request.parent)
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
     bar = _ProgressBar(asked.num_designs, quiet=as_json)
@@ -157,7 +157,7 @@ def check(request: Path, *, as_json: Json = False) -> int:
     """
     from protein_lab.design.request import check_request, read_request_bytes
 
-    faults = check_request(read_request_bytes(request))
+    faults = check_request(read_request_bytes(request), request.parent)
     if as_json:
         print_json(faults)
     else:

@@ -183,6 +183,26 @@ class Restraining(Protocol):
 
 
 @runtime_checkable
+class Shaping(Protocol):
+    """A constraint that gives the local shape of some residues."""
+
+    def torsions(self, layout: Layout) -> FloatArray:
+        """Give phi and psi that residues shall have.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 2)
+            Radians; NaN where nothing is given.
+        """
+        ...
+
+
+@runtime_checkable
 class BlueprintAsking(Protocol):
     """A constraint on what is drawn to fill open stretches of a blueprint."""
 

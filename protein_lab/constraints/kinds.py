@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.contacts import Contacts
+from protein_lab.constraints.content import Content
+from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.distance import Distance
+from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 
 AnyConstraint = (
     SecondaryStructure
+    | Burial
+    | Contacts
+    | Content
+    | Disulfide
+    | Distance
+    | Motif
     | Pairing
+    | RadiusOfGyration
+    | ResidueTypes
 )  # fmt: skip

@@ -26,6 +26,7 @@ from protein_lab.constraints.secondary_structure import (
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
+from protein_lab.design.sequence_bias import bias_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
@@ -108,11 +109,15 @@ def _other_faults(
     bounds = _bounds(request)
     longest = min(max(bounds), MAX_LENGTH) if bounds else shortest
     scope = Scope(shortest, longest, "" if merged.faults else merged.states)
+    sound: list[tuple[str, Constraint]] = []
     for path, item in others:
-        own = item.faults(path)
-        yield from own
-        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in own):
-            yield from item.faults_in(path, scope)
+        found = item.faults(path)
+        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in found):
+            found = [*found, *item.faults_in(path, scope)]
+        yield from found
+        if not any(fault.severity == "error" for fault in found):
+            sound.append((path, item))
+    yield from bias_faults(sound, request.sequence, shortest)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.contacts import Contact, Contacts
+from protein_lab.constraints.content import Content
+from protein_lab.constraints.distance import Distance
+from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
     Range,
@@ -25,6 +32,13 @@ EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
+    RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
+    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
+    Content(helix=(50, 100), strands=0),
+    Disulfide(first=3, second=20),
+    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
@@ -32,9 +46,9 @@ pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: it
 
 
 def helix(length: int = LENGTH) -> Protein:
-    """Build one straight helix."""
+    """Build one straight helix of alanines."""
     angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
-    return Protein.from_backbone(backbone_from_internal(*angles))
+    return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
 
 
 def test_it_has_the_interface(constraint: AnyConstraint) -> None:
@@ -78,8 +92,11 @@ def test_it_is_unmoved_by_rigid_motion(constraint: AnyConstraint) -> None:
     protein = helix()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
-    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0)
-    assert constraint.evaluate(moved, LAYOUT) == constraint.evaluate(protein, LAYOUT)
+    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0, protein.sequence)
+    here, there = (constraint.evaluate(item, LAYOUT) for item in (protein, moved))
+    assert (there.verdict, there.details) == (here.verdict, here.details)
+    # coordinates are rounded to single precision, which differs from place to place
+    assert (there.value, there.margin) == pytest.approx((here.value, here.margin), abs=1e-4)
 
 
 def test_it_refuses_another_chain(constraint: AnyConstraint) -> None:
