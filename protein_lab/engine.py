@@ -10,19 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from protein_lab.attempt import POLYMER, Attempt, Clock, Task, attempt, from_polymer, source_of
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.selection import outcome, rank_key
 from protein_lab.design.steering import Steering
+from protein_lab.design.until import Search, Tally
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
 from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
+from protein_lab.store.conclusion import conclude
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Fault
 from protein_lab.validation import measure_novelty, validate
@@ -209,7 +211,12 @@ def _measure(
     )
 
 
-def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime) -> DesignResult:
+def assemble(
+    request: DesignRequest,
+    designs: Sequence[Design],
+    runtime: Runtime,
+    search: Search | None = None,
+) -> DesignResult:
     """Rank finished designs and put the answer together.
 
     Parameters
@@ -220,25 +227,22 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
         In any order; failed ones stay in the result.
     runtime : Runtime
         What made them.
+    search : Search or None
+        How they came about, where the request says until when; then all accepted ones are kept,
+        and as many of the best others as were wanted.
     """
-    ranked = sorted(
-        designs,
-        key=lambda item: rank_key(
-            item.failed, item.checks, item.measurements, item.metrics, item.index
-        ),
-    )
-    losses = [
-        {check.name for check in item.checks if check.verdict == "fail"}
-        | {found.constraint for found in item.measurements if found.verdict == "fail"}
-        | ({"no backbone"} if item.failed is not None else set())
-        for item in ranked
-    ]
+    found = conclude(request, designs, search)
+    origin = provenance(request, runtime, designs)
+    if found.search is not None:
+        origin |= {"search": msgspec.to_builtins(found.search)}
     return DesignResult(
         request=request,
         request_id=runtime.request_id(request),
-        designs=tuple(ranked),
-        outcome=outcome(losses, request.num_designs),
-        provenance=provenance(request, runtime, designs),
+        designs=found.designs,
+        outcome=found.outcome,
+        provenance=origin,
+        search=found.search,
+        relaxations=found.relaxations,
     )
 
 
@@ -269,9 +273,14 @@ def design(
         With all faults of the request.
     """
     plan(request, runtime)
+    tally = Tally(request.until, request.num_designs)
     designs: list[Design] = []
-    for index in range(request.num_designs):
+    for index in tally.indices():
         designs.append(design_one(request, index, runtime))
         if progress is not None:
             progress(designs[-1], len(designs))
-    return assemble(request, designs, runtime)
+        tally.take(index, designs[-1].accepted)
+        tally.look_at_clock()
+        if tally.is_over:
+            break
+    return assemble(request, designs, runtime, tally.search())

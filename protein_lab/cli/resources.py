@@ -60,6 +60,31 @@ def build(
 
 
 @corpus_app.command
+def potentials(path: Path | None = None, *, out: Path | None = None) -> int:
+    """Count the statistical potentials of validation in a corpus; takes a minute or two.
+
+    Parameters
+    ----------
+    path
+        Corpus; the shipped one unless given.
+    out
+        Folder to write to; the place in the package unless given.
+    """
+    from protein_lab.training.corpus import Corpus
+    from protein_lab.validation.potential_counts import count_potentials, save_potentials
+    from protein_lab.validation.potentials import FOLDER
+
+    def tell(done: int, total: int) -> None:
+        if done % 1000 == 0 or done == total:
+            say(f"counted: {done} of {total} chains")
+
+    corpus = Corpus.open(path)
+    made = count_potentials(corpus, progress=tell)
+    print(save_potentials(made, corpus, out or FOLDER))
+    return EXIT_DONE
+
+
+@corpus_app.command
 def info(path: Path | None = None, *, as_json: Json = False) -> int:
     """Say what the corpus holds.
 

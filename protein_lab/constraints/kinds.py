@@ -5,8 +5,8 @@ from __future__ import annotations
 from protein_lab.constraints.burial import Burial
 from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
-from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.distance import Distance
+from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration

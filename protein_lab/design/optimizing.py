@@ -307,7 +307,7 @@ def optimize_sequence(
     space = Sequences(operator, backbone, options, rng)
     terms = [space.likelihood_term()]
     terms += [
-        bias_term(item.residue_bias(layout), f"{item.kind} [{number}]")
+        bias_term(item.residue_bias(layout), f"residue types [{number}]")
         for number, item in enumerate(request.constraints)
         if isinstance(item, SequenceAsking)
     ]

@@ -23,6 +23,7 @@ from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
 from protein_lab.design.optimizer_options import AnyOptimizer
 from protein_lab.design.sequence_options import SequenceOptions
+from protein_lab.design.until import Until
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
@@ -41,7 +42,9 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints : tuple of SecondaryStructure or Pairing
         What must hold. Without any, blueprints are drawn from the statistics of the corpus.
     num_designs : int
-        Number of designs.
+        Number of designs; without meaning where ``until`` is given.
+    until : Until or None
+        Make designs until enough of them are accepted, instead of a fixed number.
     seed : int
         Design ``i`` depends on the seed and ``i`` alone.
     operator : str
@@ -74,6 +77,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     length: int | tuple[int, int] | None = None
     constraints: Annotated[tuple[AnyConstraint, ...], msgspec.Meta(max_length=4000)] = ()
     num_designs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    until: Until | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     operator: Literal["enhanced_deeponet", "fno", "deeponet"] = "enhanced_deeponet"
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
@@ -85,6 +89,16 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     optimizer: AnyOptimizer | None = None
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    @property
+    def num_wanted(self) -> int:
+        """Accepted designs that are enough."""
+        return self.num_designs if self.until is None else self.until.accepted
+
+    @property
+    def most_designs(self) -> int:
+        """Most designs that are made."""
+        return self.num_designs if self.until is None else self.until.most
 
     def check(self) -> list[Fault]:
         """List all faults and warnings with their JSON paths, before anything is computed."""
@@ -148,6 +162,8 @@ def _examine(
     elif request is not None:
         length_known = not any(fault.path.startswith("$.length") for fault in faults)
         faults = faults + request_faults(request, length_known=length_known)
+        if isinstance(request.until, Until):
+            faults += request.until.faults("$.until")
     return raw, limit_faults(faults)
 
 

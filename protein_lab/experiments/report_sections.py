@@ -59,8 +59,11 @@ _ROWS = 200
 def heading(data: ReportData) -> Section:
     """Name of the request, its id and what came out."""
     summary, request = data.summary, data.manifest.request
-    all_good = summary.num_accepted == summary.num_designs
-    verdict = f"{summary.num_accepted} of {summary.num_designs} designs accepted"
+    search = summary.search
+    made = summary.num_designs if search is None else search.num_made
+    wanted = summary.num_designs if search is None else search.num_wanted
+    all_good = summary.num_accepted >= wanted
+    verdict = f"{summary.num_accepted} of {made} designs accepted"
     failed = sum(entry.failed is not None for entry in summary.designs)
     known = [
         ("Length", _lengths(summary.designs)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -188,12 +188,12 @@ class SequenceOperator:
         make.dense("pair.out", width, pair)
         make.norm("pair.norm", pair)
         for index in range(config.encoder_blocks):
-            _make_block(make, f"encoder.{index}", config)
+            make_block(make, f"encoder.{index}", config)
             if index in config.pair_updates:
                 make.dense(f"encoder.{index}.update", width, pair, gain=0.5)
                 make.norm(f"encoder.{index}.update_norm", pair)
         for index in range(config.decoder_blocks):
-            _make_block(make, f"decoder.{index}", config)
+            make_block(make, f"decoder.{index}", config)
             make.norm(f"decoder.{index}.hidden_norm", width)
             make.dense(f"decoder.{index}.hidden", width, width)
             make.normal(f"decoder.{index}.residue", (NUM_TYPES + 1, width), 0.5)
@@ -204,20 +204,7 @@ class SequenceOperator:
 
     def describe(self, inputs: BackboneInputs) -> Described:
         """Compute the features of residues and pairs, once for each backbone."""
-        xp = self.backend
-        mask = xp.where(inputs.weight > 0, inputs.weight * 0.0 + 1.0, inputs.weight * 0.0)
-        around = neighbors_in_frame(
-            xp, inputs.atoms, inputs.atoms[:, :, 1], inputs.frame, mask, OFFSETS
-        )
-        burial = burial_densities(xp, inputs.atoms, inputs.frame, inputs.weight)
-        node = xp.concat([inputs.torsion, around * 0.15, burial])
-        pair, squared = pair_geometry(
-            xp, inputs.atoms, inputs.frame, inputs.coordinate, inputs.partner
-        )
-        batch, size = inputs.weight.shape
-        weight = xp.take(xp.reshape(inputs.weight, (batch * size, 1)), inputs.partner)[..., 0]
-        log_weight = ball_weight(xp, squared, inputs.radius, weight, inputs.present)
-        return Described(node, pair, log_weight, inputs.partner)
+        return describe(self.backend, inputs)
 
     def encode(self, described: Described) -> EncodedBackbone:
         """Let residues see each other."""
@@ -320,7 +307,43 @@ class SequenceOperator:
         return self.backend.reshape(value, (batch * size, channels))
 
 
-def _make_block(make: Initializer, name: str, config: SequenceConfig) -> None:
+def describe(backend: Backend, inputs: BackboneInputs) -> Described:
+    """Compute the features of residues and pairs of backbones; no parameter has a part in them."""
+    xp = backend
+    mask = xp.where(inputs.weight > 0, inputs.weight * 0.0 + 1.0, inputs.weight * 0.0)
+    around = neighbors_in_frame(
+        xp, inputs.atoms, inputs.atoms[:, :, 1], inputs.frame, mask, OFFSETS
+    )
+    burial = burial_densities(xp, inputs.atoms, inputs.frame, inputs.weight)
+    node = xp.concat([inputs.torsion, around * 0.15, burial])
+    pair, squared = pair_geometry(xp, inputs.atoms, inputs.frame, inputs.coordinate, inputs.partner)
+    batch, size = inputs.weight.shape
+    weight = xp.take(xp.reshape(inputs.weight, (batch * size, 1)), inputs.partner)[..., 0]
+    log_weight = ball_weight(xp, squared, inputs.radius, weight, inputs.present)
+    return Described(node, pair, log_weight, inputs.partner)
+
+
+class BlockSizes(Protocol):
+    """What the parameters of a block depend on."""
+
+    @property
+    def channels(self) -> int:
+        """Width of residues."""
+        ...
+
+    @property
+    def pair_channels(self) -> int:
+        """Width of pairs."""
+        ...
+
+    @property
+    def heads(self) -> int:
+        """Attention heads."""
+        ...
+
+
+def make_block(make: Initializer, name: str, config: BlockSizes) -> None:
+    """Draw the parameters of one block of attention over the ball and a transition."""
     width = config.channels
     make.norm(f"{name}.norm", width)
     make.dense(f"{name}.sender", width, width)

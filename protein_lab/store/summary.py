@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from protein_lab.design.calibration import UncertaintyKind
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Check, FloatArray, Measurement
 
@@ -113,11 +114,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     name : str
         The request's name.
     num_designs, num_accepted : int
-        How many were made, and how many no check or constraint refuses.
+        How many are listed, and how many no check or constraint refuses.
     outcome : str
         One sentence, with the remedy when fewer were accepted than asked.
     designs : tuple of DesignSummary
         Best first.
+    search : Search or None
+        Where designs were made until enough were accepted: how many, and why no more.
+    relaxations : tuple of Relaxation
+        What each constraint that designs miss costs, the costliest first.
     """
 
     schema: str
@@ -127,6 +132,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     num_accepted: int
     outcome: str
     designs: tuple[DesignSummary, ...]
+    search: Search | None = None
+    relaxations: tuple[Relaxation, ...] = ()
 
 
 def design_file(rank: int, design: Design) -> str | None:
@@ -147,6 +154,8 @@ def summarize(result: DesignResult) -> Summary:
         designs=tuple(
             _summarize(rank, design, kind) for rank, design in enumerate(result.designs, start=1)
         ),
+        search=result.search,
+        relaxations=result.relaxations,
     )
 
 

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -36,6 +36,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Beyond it the details say that the number is unusual; the verdict is not touched.
     reason : str
         Where the numbers come from.
+    slow : bool
+        Whether it takes seconds to minutes, and is left out where only quick checks are asked.
     """
 
     unit: str
@@ -43,6 +45,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     threshold: float | None = None
     warning: float | None = None
     reason: str
+    slow: bool = False
 
     def allows(self, value: float, bound: float) -> bool:
         """Tell whether ``value`` keeps to ``bound``."""
@@ -56,12 +59,15 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ----------
     name, description : str
         What it is called and what it is for.
+    extends : str
+        Preset whose checks come first; a rule of the same name takes the place of its rule.
     checks : dict of str to Rule
         Rules by name of the check, in the order of the report.
     """
 
     name: str
     description: str
+    extends: str = ""
     checks: dict[str, Rule]
 
 
@@ -75,13 +81,42 @@ class Finding:
         The number; None when there is nothing to measure.
     details : str
         Where the worst place is, or why there is nothing to measure.
+    has_run : bool
+        False when something that the measure needs is missing; the details say what.
     """
 
     value: float | None
     details: str = ""
+    has_run: bool = True
+
+    @classmethod
+    def missing(cls, why: str) -> Finding:
+        """Say that nothing was measured, and why."""
+        return cls(None, why, has_run=False)
 
 
 Measure = Callable[[Protein], Finding]
+Result = TypeVar("Result")
+
+
+class Once(Generic[Result]):
+    """Computes something of a structure once, for the several checks that read it.
+
+    Parameters
+    ----------
+    compute : callable
+        From a structure to what the checks read.
+    """
+
+    def __init__(self, compute: Callable[[Protein], Result]) -> None:
+        self._compute = compute
+        self._last: tuple[Protein, Result] | None = None
+
+    def __call__(self, protein: Protein) -> Result:
+        """Give the result for a structure."""
+        if self._last is None or self._last[0] is not protein:
+            self._last = (protein, self._compute(protein))
+        return self._last[1]
 
 
 def available_presets() -> list[str]:
@@ -90,7 +125,7 @@ def available_presets() -> list[str]:
 
 
 def load_preset(name: str) -> Preset:
-    """Read a preset.
+    """Read a preset, with the checks of the one that it extends.
 
     Raises
     ------
@@ -104,11 +139,14 @@ def load_preset(name: str) -> Preset:
         raise ProteinLabError(f"Expected a preset of {', '.join(known)}, but got {name!r}.", hint)
     path = PRESETS / f"{name}.toml"
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Preset)
+        found = msgspec.toml.decode(path.read_bytes(), type=Preset)
     except (OSError, msgspec.DecodeError) as error:
         raise ProteinLabError(
             f"The preset {path} cannot be read: {error}.", "Restore it from the distribution."
         ) from error
+    if not found.extends:
+        return found
+    return msgspec.structs.replace(found, checks=load_preset(found.extends).checks | found.checks)
 
 
 def judge(name: str, finding: Finding, rule: Rule) -> Check:
@@ -135,7 +173,9 @@ def judge(name: str, finding: Finding, rule: Rule) -> Check:
     )
 
 
-def run_checks(protein: Protein, preset: Preset, measures: Mapping[str, Measure]) -> list[Check]:
+def run_checks(
+    protein: Protein, preset: Preset, measures: Mapping[str, Measure], quick: bool = False
+) -> list[Check]:
     """Run the checks of a preset.
 
     Parameters
@@ -146,6 +186,8 @@ def run_checks(protein: Protein, preset: Preset, measures: Mapping[str, Measure]
         Which checks, and their limits.
     measures : mapping of str to callable
         What each check measures.
+    quick : bool
+        Leave out the slow ones.
 
     Returns
     -------
@@ -154,10 +196,16 @@ def run_checks(protein: Protein, preset: Preset, measures: Mapping[str, Measure]
     """
     checks: list[Check] = []
     for name, rule in preset.checks.items():
-        if name in measures:
-            checks.append(judge(name, measures[name](protein), rule))
-        else:
+        if quick and rule.slow:
+            continue
+        if name not in measures:
             checks.append(not_run(name, "No such measure is installed.", rule))
+            continue
+        finding = measures[name](protein)
+        made = (
+            judge(name, finding, rule) if finding.has_run else not_run(name, finding.details, rule)
+        )
+        checks.append(made)
     return checks
 
 

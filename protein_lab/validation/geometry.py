@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,63 +24,18 @@ from protein_lab.constants import (
 from protein_lab.geometry import dihedral, radius_of_gyration
 from protein_lab.metrics import dssp, helix_handedness, num_clashes, segments
 from protein_lab.protein import Protein
-from protein_lab.typing import BoolArray, FloatArray, IntArray
+from protein_lab.typing import FloatArray
 from protein_lab.validation.base import Finding, Measure
+from protein_lab.validation.chains import Chain, read_chain
 from protein_lab.validation.ramachandran import ALLOWED, FAVORED, ramachandran_share
 
 CA_CA_CIS: Final = 2.95
 """Distance of consecutive CA atoms across a cis peptide bond, angstrom."""
 
-LINKED_DISTANCE: Final = 2.0
-"""Residues are joined by a peptide bond when C and N are closer, angstrom (as in omegalyze)."""
-
 MIN_FOLD_LENGTH: Final = 40
 """Chains below need not be compact; the law of the radius of gyration is one of domains."""
 
 _N, _CA, _C, _O = range(4)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chain:
-    """Residues with all four backbone atoms.
-
-    ``linked[i]`` tells whether residue ``i`` is bonded to ``i + 1``, ``expected[i]`` whether it
-    should be; ``labels`` name the residues in messages.
-    """
-
-    atoms: FloatArray
-    linked: BoolArray
-    expected: BoolArray
-    chain_index: IntArray
-    labels: tuple[str, ...]
-    sequence: str
-    num_missing: int
-    num_chains: int
-
-
-def _read(protein: Protein) -> _Chain:
-    whole = np.asarray(protein.has_backbone)
-    atoms = np.asarray(protein.backbone, dtype=np.float64)[whole]
-    chains = protein.chain_index[whole]
-    same = np.diff(chains) == 0
-    distance = np.linalg.norm(atoms[1:, _N] - atoms[:-1, _C], axis=-1)
-    keep = np.flatnonzero(whole)
-    sequence = protein.sequence
-    labels = tuple(
-        f"{protein.chain_ids[protein.chain_index[i]]}:{protein.author_number[i]}"
-        f"{protein.insertion_code[i]}"
-        for i in keep
-    )
-    return _Chain(
-        atoms=atoms,
-        linked=same & (distance < LINKED_DISTANCE),
-        expected=same,
-        chain_index=chains,
-        labels=labels,
-        sequence="".join(sequence[i] for i in keep),
-        num_missing=int((~whole).sum()),
-        num_chains=len(protein.chain_ids),
-    )
 
 
 def _worst(deviation: FloatArray, labels: tuple[str, ...], what: str) -> Finding:
@@ -92,7 +46,7 @@ def _worst(deviation: FloatArray, labels: tuple[str, ...], what: str) -> Finding
     return Finding(float(deviation[place]), f"Largest at {labels[place]}{what}.")
 
 
-def _joined(chain: _Chain, values: FloatArray) -> FloatArray:
+def _joined(chain: Chain, values: FloatArray) -> FloatArray:
     """Bring values of the links to residues; NaN where a residue has no bond to the next."""
     padded = np.full(len(chain.labels), np.nan)
     padded[:-1][chain.linked] = values[chain.linked]
@@ -120,7 +74,7 @@ def _largest(kinds: dict[str, FloatArray], labels: tuple[str, ...]) -> Finding:
 
 def bond_lengths(protein: Protein) -> Finding:
     """Largest deviation of a backbone bond from its ideal length, angstrom."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     n, ca, c, o = np.moveaxis(chain.atoms, 1, 0)
     kinds = {
         "N-CA": np.abs(_distance(n, ca) - BOND_N_CA),
@@ -133,7 +87,7 @@ def bond_lengths(protein: Protein) -> Finding:
 
 def bond_angles(protein: Protein) -> Finding:
     """Largest deviation of a backbone bond angle from its ideal, degrees."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     n, ca, c, o = np.moveaxis(chain.atoms, 1, 0)
     kinds = {
         "N-CA-C": np.abs(_angle(n, ca, c) - ANGLE_N_CA_C),
@@ -144,7 +98,7 @@ def bond_angles(protein: Protein) -> Finding:
     return _largest(kinds, chain.labels)
 
 
-def _omega(chain: _Chain) -> FloatArray:
+def _omega(chain: Chain) -> FloatArray:
     """Torsion about each peptide bond in degrees, absolute, at the residue before it."""
     _, ca, c, _ = np.moveaxis(chain.atoms, 1, 0)
     n = chain.atoms[:, _N]
@@ -153,14 +107,14 @@ def _omega(chain: _Chain) -> FloatArray:
 
 def peptide_planarity(protein: Protein) -> Finding:
     """Largest distance of a peptide torsion omega from trans (180) or cis (0), degrees."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     omega = _omega(chain)
     return _worst(np.minimum(180.0 - omega, omega), chain.labels, "")
 
 
 def cis_peptides(protein: Protein) -> Finding:
     """Fraction of cis peptide bonds, those before a proline left out."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     omega = _omega(chain)[:-1]
     counted = np.isfinite(omega) & (np.array(list(chain.sequence[1:])) != "P")
     if not counted.any():
@@ -187,7 +141,7 @@ def chirality(protein: Protein) -> Finding:
 
 def ca_distances(protein: Protein) -> Finding:
     """Largest deviation of bonded CA atoms from their trans or cis distance, angstrom."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     step = _distance(chain.atoms[1:, _CA], chain.atoms[:-1, _CA])
     deviation = np.minimum(np.abs(step - CA_CA_TRANS), np.abs(step - CA_CA_CIS))
     return _worst(_joined(chain, deviation), chain.labels, "")
@@ -195,7 +149,7 @@ def ca_distances(protein: Protein) -> Finding:
 
 def chain_breaks(protein: Protein) -> Finding:
     """Count consecutive residues of one chain that no peptide bond joins."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     broken = np.flatnonzero(chain.expected & ~chain.linked)
     places = ", ".join(chain.labels[i] for i in broken[:5])
     return Finding(float(broken.size), f"After {places}." if places else "")
@@ -203,12 +157,12 @@ def chain_breaks(protein: Protein) -> Finding:
 
 def missing_atoms(protein: Protein) -> Finding:
     """Count residues without all of N, CA, C and O."""
-    return Finding(float(_read(protein).num_missing))
+    return Finding(float(read_chain(protein).num_missing))
 
 
 def clashes(protein: Protein) -> Finding:
     """Count pairs of backbone and CB atoms that overlap by more than 1.5 angstrom."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     if not chain.labels:
         return Finding(None, "No residue has a whole backbone.")
     return Finding(float(num_clashes(chain.atoms, tolerance=1.5)))
@@ -219,7 +173,7 @@ def left_handed_helices(protein: Protein) -> Finding:
 
     A kink can turn one CA torsion of a real helix the other way, so whole helices are counted.
     """
-    chain = _read(protein)
+    chain = read_chain(protein)
     if not chain.labels:
         return Finding(None, "No residue has a whole backbone.")
     states = dssp(chain.atoms, chain.chain_index)
@@ -238,7 +192,7 @@ def left_handed_helices(protein: Protein) -> Finding:
 
 
 def _outside(protein: Protein, share: float) -> Finding:
-    chain = _read(protein)
+    chain = read_chain(protein)
     if len(chain.labels) < 3:
         return Finding(None, "The chain is too short.")
     n, ca, c, _ = np.moveaxis(chain.atoms, 1, 0)
@@ -266,7 +220,7 @@ def ramachandran_favored(protein: Protein) -> Finding:
 
 def compactness(protein: Protein) -> Finding:
     """Radius of gyration over the 2.2 L^0.38 angstrom of globular chains."""
-    chain = _read(protein)
+    chain = read_chain(protein)
     length = len(chain.labels)
     if chain.num_chains > 1 or length < MIN_FOLD_LENGTH:
         return Finding(None, f"For one chain of at least {MIN_FOLD_LENGTH} residues.")
