@@ -26,6 +26,7 @@ from protein_lab.constraints.secondary_structure import (
 from protein_lab.constraints.segments import Segments
 from protein_lab.constraints.topology import Topology
 from protein_lab.design.length_range import length_warning
+from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.design.sequence_bias import bias_faults
 from protein_lab.typing import Fault
@@ -100,6 +101,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
     known = merged.states if letters_known and not merged.faults else ""
     faults += _other_faults(request, others, shortest, known)
     faults += _sequence_faults(request.sequence, shortest, merged)
+    faults += optimizer_faults(request)
     return faults
 
 

@@ -40,6 +40,21 @@ from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
 LENGTH = 24
+EXAMPLES: list[AnyConstraint] = [
+    SecondaryStructure(string="L" + "H" * 22 + "L"),
+    SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
+    Pairing(first=1, second=2, orientation="antiparallel"),
+    Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
+    RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
+    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
+    Content(helix=(50, 100), strands=0),
+    Disulfide(first=3, second=20),
+    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
+]
+LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
+
+pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: item.kind)
 
 
 def helix(length: int = LENGTH) -> Protein:
