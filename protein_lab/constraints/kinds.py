@@ -13,6 +13,7 @@ from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.repeats import Repeats
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
@@ -33,6 +34,7 @@ AnyConstraint = (
     | Disulfide
     | Motif
     | RadiusOfGyration
+    | Repeats
     | ResidueTypes
     | Segments
     | Symmetry
