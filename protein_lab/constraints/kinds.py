@@ -7,6 +7,7 @@ from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.metal_site import MetalSite
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
@@ -21,6 +22,7 @@ AnyConstraint = (
     | Content
     | Distance
     | Disulfide
+    | MetalSite
     | Motif
     | RadiusOfGyration
     | ResidueTypes

@@ -14,6 +14,7 @@ from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.ligand import Ligand, LigandAtom
+from protein_lab.constraints.metal_site import MetalLigand, MetalSite
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
@@ -44,6 +45,7 @@ EXAMPLES: list[AnyConstraint] = [
         residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
     ),
     Disulfide(first=3, second=20),
+    MetalSite(ligands=tuple(MetalLigand(position=place, residue="H") for place in (3, 7, 10))),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
