@@ -78,8 +78,11 @@ def _add(
     from protein_lab.geometry.backbone import place_atom
 
     shape = (len(torsion), 3)
-    one, two, three = (np.broadcast_to(point, shape) for point in (a, b, c))
-    return place_atom(one, two, three, bond, np.full(len(torsion), np.radians(angle)), torsion)
+    one, two, three = (
+        np.broadcast_to(np.asarray(point, dtype=np.float64), shape) for point in (a, b, c)
+    )
+    bent = np.full(len(torsion), np.radians(angle))
+    return place_atom(one, two, three, bond, bent, np.asarray(torsion, dtype=np.float64))
 
 
 def _cysteine(nitrogen: FloatArray, alpha: FloatArray, beta: FloatArray) -> Rotamers:

@@ -20,7 +20,7 @@ _FIRST: Final = 1
 
 def bounds(span: Span) -> tuple[int, int]:
     """Give the residues of a span 0-based and half-open."""
-    first, last = (span, span) if isinstance(span, int) else span
+    first, last = span if isinstance(span, tuple) else (span, span)
     return first - 1, last
 
 

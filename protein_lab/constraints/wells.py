@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import lgamma
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,9 @@ N, CA, C, CB = range(4)
 """Atoms of a residue, in the order in which a restraint gets them."""
 
 ATOM_PLACES: Final = {"N": N, "CA": CA, "C": C, "CB": CB}
+
+TEMPERATURE: Final = 0.25
+"""Nats; energies of alternatives count as equal when they differ by less."""
 
 _TINY: Final = 1e-9
 
@@ -105,3 +109,51 @@ class PointRestraint:
         if self.curve_energy is None:
             return 0.0, np.zeros_like(curve)
         return self.curve_energy(curve)
+
+
+def best_of(energies: FloatArray, count: int) -> tuple[float, FloatArray]:
+    """Energy of the ``count`` smallest of several energies, smoothly.
+
+    The free energy over all ways of choosing ``count`` of them, at :data:`TEMPERATURE`: the
+    elementary symmetric polynomial of the Boltzmann factors. It is 0 where all energies are 0.
+
+    Parameters
+    ----------
+    energies : ndarray, shape=(term,)
+        At least 0 each.
+    count : int
+        How many must be low, 1 to all.
+
+    Returns
+    -------
+    energy : float
+    shares : ndarray, shape=(term,)
+        Derivative to each energy: the probability that the term is among those chosen.
+    """
+    terms = len(energies)
+    if count >= terms:
+        return float(energies.sum()), np.ones(terms)
+    logs = -energies / TEMPERATURE
+    before = _polynomials(logs, count)
+    after = _polynomials(logs[::-1], count)[::-1]
+    total = before[terms, count]
+    shares = np.empty(terms)
+    for term in range(terms):
+        ways = before[term, :count] + after[term + 1, count - 1 :: -1]
+        shares[term] = np.exp(np.logaddexp.reduce(ways) + logs[term] - total)
+    return TEMPERATURE * float(log_binomial(terms, count) - total), shares
+
+
+def _polynomials(logs: FloatArray, degree: int) -> FloatArray:
+    """Logarithms of the elementary symmetric polynomials of the first 0, 1, ... all factors."""
+    table = np.full((len(logs) + 1, degree + 1), -np.inf)
+    table[0, 0] = 0.0
+    for number, log in enumerate(logs):
+        table[number + 1] = table[number]
+        table[number + 1, 1:] = np.logaddexp(table[number, 1:], table[number, :-1] + log)
+    return table
+
+
+def log_binomial(total: int, chosen: int) -> float:
+    """Logarithm of the number of ways to choose some of a total."""
+    return lgamma(total + 1) - lgamma(chosen + 1) - lgamma(total - chosen + 1)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.restraints import _beta
+from protein_lab.design.virtual_atoms import beta
 from protein_lab.errors import ProteinLabError
 from protein_lab.typing import FloatArray
 
@@ -123,7 +123,7 @@ def sloped(name: str, unit: str, slope: Slope, weight: float = 1.0) -> Term:
 def with_beta(backbone: FloatArray) -> FloatArray:
     """Return N, CA, C and virtual CB of a backbone, shape (residue, 4, 3), float64."""
     atoms = np.asarray(backbone, dtype=np.float64)[:, :3]
-    return np.concatenate([atoms, _beta(atoms.reshape(-1, 3))[:, None]], axis=1)
+    return np.concatenate([atoms, beta(atoms.reshape(-1, 3))[:, None]], axis=1)
 
 
 class TermValue(msgspec.Struct, frozen=True):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from biotite.structure import AtomArray
+from biotite.structure.sasa import sasa
 from scipy.optimize import minimize
+from scipy.stats import spearmanr
 
+from protein_lab.constants import AMINO_ACIDS
 from protein_lab.constraints.base import Layout, Restraining, Restraint
+from protein_lab.constraints.burial import BURIED, EXPOSED, Burial, count_neighbors
+from protein_lab.constraints.contacts import Contact, Contacts
 from protein_lab.constraints.content import Content
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration, expected_radius
-from protein_lab.constraints.wells import well
+from protein_lab.constraints.spans import bounds
+from protein_lab.constraints.wells import TEMPERATURE, best_of, well
 from protein_lab.design.request import check_request
 from protein_lab.geometry import axis_curve, radius_of_gyration, virtual_cb
 from protein_lab.metrics import dssp
@@ -26,6 +34,12 @@ RESTRAINTS: list[Restraining] = [
     Distance(first=3, second=20, max=6.0),
     Distance(first=(2, 6), second=(15, 20), atom="CA", min=40.0),
     Distance(first=5, second=12, target=9.0, tolerance=0.5),
+    Contacts(pairs=(Contact(first=3, second=20), Contact(first=(5, 9), second=(15, 22)))),
+    Contacts(
+        pairs=tuple(Contact(first=k, second=k + 12) for k in range(1, 8)), distance=5.0, at_least=3
+    ),
+    Burial(buried=(6, (9, 11)), exposed=(2, 20)),
+    Burial(buried=((3, 20),), at_least=5),
     RadiusOfGyration(target=9.0),
     RadiusOfGyration(min=1.5, unit="relative"),
 ]
@@ -40,7 +54,7 @@ def atoms_of(backbone: FloatArray) -> FloatArray:
 def random_chain(seed: int = 0) -> FloatArray:
     """Draw four atoms a residue of a random walk."""
     rng = np.random.default_rng(seed)
-    path = np.cumsum(rng.normal(scale=2.2, size=(LENGTH, 3)), axis=0)
+    path = np.cumsum(rng.normal(scale=3.0, size=(LENGTH, 3)), axis=0)
     return path[:, None] + rng.normal(scale=0.8, size=(LENGTH, 4, 3))
 
 
@@ -57,6 +71,34 @@ def assert_gradient(energy: Any, point: FloatArray) -> None:
         assert (gradient * way).sum() == pytest.approx(slope, rel=1e-5, abs=1e-6)
 
 
+def num_asked(constraint: Restraining) -> int:
+    """Count the pairs or residues that a constraint names."""
+    if isinstance(constraint, Contacts):
+        return len(constraint.pairs)
+    assert isinstance(constraint, Burial)
+    spans = [bounds(span) for span in (*constraint.buried, *constraint.exposed)]
+    return sum(stop - start for start, stop in spans)
+
+
+def num_met(constraint: Restraining, atoms: FloatArray) -> int:
+    """Count contacts that touch, or residues that lie as asked."""
+    if isinstance(constraint, Contacts):
+        points = atoms[:, 3]
+        nearest = [
+            np.linalg.norm(
+                points[slice(*bounds(pair.first)), None] - points[slice(*bounds(pair.second))],
+                axis=-1,
+            ).min()
+            for pair in constraint.pairs
+        ]
+        return sum(value < constraint.distance for value in nearest)
+    assert isinstance(constraint, Burial)
+    counts, _ = count_neighbors(atoms[:, 1], atoms[:, 3], np.arange(LENGTH))
+    buried = [k for span in constraint.buried for k in range(*bounds(span))]
+    exposed = [k for span in constraint.exposed for k in range(*bounds(span))]
+    return int((counts[buried] >= BURIED).sum() + (counts[exposed] <= EXPOSED).sum())
+
+
 @pytest.mark.parametrize("constraint", RESTRAINTS, ids=repr)
 def test_gradients_are_those_of_the_energy(constraint: Restraining) -> None:
     """Steering and refinement follow the gradient, so it must be the true one."""
@@ -64,6 +106,9 @@ def test_gradients_are_those_of_the_energy(constraint: Restraining) -> None:
     atoms = random_chain()
     assert_gradient(restraint, atoms)
     curves = [scale * atoms[:, 1] for scale in (1.0, 0.2, 4.0)]
+    if isinstance(constraint, Burial):
+        assert not restraint.on_curve(curves[0])[1].any()
+        return
     assert_gradient(restraint.on_curve, max(curves, key=lambda curve: restraint.on_curve(curve)[0]))
 
 
@@ -76,10 +121,11 @@ def test_energies_do_not_depend_on_the_place_and_pull_with_bounded_force(
     atoms = random_chain()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     assert restraint(atoms @ turn.T + 30.0)[0] == pytest.approx(restraint(atoms)[0])
-    for scale in (1e-3, 1.0, 1e3):
-        gradient = restraint(scale * atoms)[1]
+    for scale in (0.0, 1.0, 1e3):
+        center = atoms[:, 1:2]
+        gradient = restraint(scale * center + (atoms - center))[1]
         assert np.isfinite(gradient).all()
-        assert np.abs(gradient).max() < 10.0
+        assert np.abs(gradient).max() < 15.0
 
 
 @pytest.mark.parametrize("constraint", RESTRAINTS, ids=repr)
@@ -95,18 +141,80 @@ def test_the_lowest_energy_is_where_the_constraint_holds(constraint: Restraining
     found = minimize(energy, random_chain().ravel(), jac=True, method="L-BFGS-B").x.reshape(shape)
     if isinstance(constraint, RadiusOfGyration):
         low, high = constraint.limits(LENGTH)
-        value = float(radius_of_gyration(found[:, 1]))
-    else:
-        assert isinstance(constraint, Distance)
-        low, high = constraint.limits
+        assert low <= radius_of_gyration(found[:, 1]) <= high
+    elif isinstance(constraint, Distance):
         points = found[:, 1 if constraint.atom == "CA" else 3]
-        spans = [
-            (span - 1, span) if isinstance(span, int) else (span[0] - 1, span[1])
+        one, other = (
+            points[slice(*bounds(span))].mean(axis=0)
             for span in (constraint.first, constraint.second)
-        ]
-        one, other = (points[start:stop].mean(axis=0) for start, stop in spans)
-        value = float(np.linalg.norm(one - other))
-    assert low <= value <= high
+        )
+        low, high = constraint.limits
+        assert low <= np.linalg.norm(one - other) <= high
+    else:
+        needed = getattr(constraint, "at_least", None) or num_asked(constraint)
+        assert num_met(constraint, random_chain()) < needed <= num_met(constraint, found)
+
+
+def test_energies_of_some_of_many_are_the_sum_over_all_ways() -> None:
+    """The recursion agrees with counting every way of choosing, and is smooth at ties."""
+    energies = np.array([0.3, 2.0, 0.0, 5.0, 2.0])
+    ways = [list(way) for way in combinations(range(5), 3)]
+    weights = np.array([np.exp(-energies[way].sum() / TEMPERATURE) for way in ways])
+    energy, shares = best_of(energies, 3)
+    assert energy == pytest.approx(-TEMPERATURE * np.log(weights.mean()))
+    expected = [sum(w for w, way in zip(weights, ways, strict=True) if k in way) for k in range(5)]
+    assert shares == pytest.approx(np.array(expected) / weights.sum())
+    assert best_of(np.zeros(5), 2)[0] == pytest.approx(0.0, abs=1e-12)
+    assert best_of(np.array([0.0, 0.0, 900.0]), 2)[0] < 1.2
+
+
+def test_neighbors_agree_with_the_accessible_surface(real_chains: list[CorpusChain]) -> None:
+    """Neighbors in the cone and the surface that biotite rolls a ball over tell the same."""
+    for chain in real_chains[:4]:
+        backbone = np.asarray(chain.backbone, dtype=np.float64)
+        beta, length = virtual_cb(backbone), len(backbone)
+        counts, _ = count_neighbors(backbone[:, 1], beta, np.arange(length))
+        atoms = AtomArray(5 * length)
+        atoms.coord = np.concatenate([backbone, beta[:, None]], axis=1).reshape(-1, 3)
+        atoms.element = np.array(["N", "C", "C", "O", "C"] * length)
+        atoms.res_id = np.repeat(np.arange(length), 5)
+        surface = sasa(atoms, probe_radius=3.0, vdw_radii="Single")
+        of_beta = surface.reshape(length, 5)[:, 4]
+        assert float(spearmanr(counts, of_beta)[0]) < -0.85  # pyright: ignore
+        assert of_beta[counts >= BURIED].mean() < 0.3 * of_beta[counts <= EXPOSED].mean()
+
+
+def test_real_chains_hold_the_contacts_and_the_burial_they_have(
+    real_chains: list[CorpusChain],
+) -> None:
+    """What is read from a structure is met by it, and its opposite is not."""
+    for chain in real_chains[:8]:
+        protein = Protein.from_backbone(chain.backbone)
+        backbone = np.asarray(chain.backbone, dtype=np.float64)
+        length = protein.num_residues
+        layout, beta = Layout(length, ()), virtual_cb(backbone)
+        apart = np.linalg.norm(beta[:, None] - beta[None], axis=-1)
+        near = [(int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(apart < 7.5, 8))][:5]
+        far = [(int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(apart > 9.0, 8))][:5]
+        pairs = tuple(Contact(first=i, second=j) for i, j in near + far)
+        some = Contacts(pairs=pairs, at_least=len(near))
+        assert some.evaluate(protein, layout).margin == 0.0
+        assert Contacts(pairs=pairs).evaluate(protein, layout).margin == -len(far)
+        counts, _ = count_neighbors(backbone[:, 1], beta, np.arange(length))
+        inner = tuple(int(k) + 1 for k in np.argsort(counts)[-5:] if counts[k] >= BURIED)
+        outer = tuple(int(k) + 1 for k in np.argsort(counts)[:5])
+        assert Burial(buried=inner, exposed=outer).evaluate(protein, layout).verdict == "pass"
+        opposite = Burial(buried=outer, exposed=inner).evaluate(protein, layout)
+        assert (opposite.value, opposite.verdict) == (0.0, "fail")
+
+
+def test_buried_residues_are_asked_to_be_hydrophobic() -> None:
+    """The bias on the sequence follows what is asked, and leaves other residues alone."""
+    bias = Burial(buried=(3,), exposed=((5, 6),)).residue_bias(LAYOUT)
+    leucine, lysine = AMINO_ACIDS.index("L"), AMINO_ACIDS.index("K")
+    assert bias[2, leucine] > 0.0 > bias[2, lysine]
+    assert bias[5, lysine] > 0.0 > bias[5, leucine]
+    assert not np.delete(bias, [2, 4, 5], axis=0).any()
 
 
 def test_a_well_is_flat_inside_quadratic_near_and_linear_far() -> None:
@@ -168,6 +276,17 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "distance", "first": 3, "second": 30, "max": 2}, ".max", "no nearer"),
     ({"kind": "distance", "first": 3, "second": 30, "max": 8, "min": -1}, ".min", "from 0"),
     ({"kind": "distance", "first": "3", "second": 30, "max": 8}, ".first", "integer"),
+    ({"kind": "contacts", "pairs": []}, ".pairs", "empty"),
+    ({"kind": "contacts", "pairs": [{"first": 3, "second": 9}], "at_least": 2}, ".at_least", "1,"),
+    ({"kind": "contacts", "pairs": [{"first": 3, "second": 99}]}, ".pairs[0].second", "99"),
+    ({"kind": "contacts", "pairs": [{"first": 3, "second": [2, 9]}]}, ".pairs[0]", "share"),
+    ({"kind": "contacts", "pairs": 2 * [{"first": 3, "second": 9}]}, ".pairs[1]", "same pair"),
+    ({"kind": "contacts", "pairs": [{"first": 3}]}, ".pairs[0].second", "missing"),
+    ({"kind": "burial"}, "", "got none"),
+    ({"kind": "burial", "buried": [3, [2, 5]], "exposed": [4]}, ".exposed", "Residue 4"),
+    ({"kind": "burial", "buried": [3, 70]}, ".buried[1]", "1 to 60"),
+    ({"kind": "burial", "buried": [[1, 60]]}, ".buried", "at most about 20"),
+    ({"kind": "burial", "buried": [[5, 9]], "at_least": 6}, ".at_least", "at most 5"),
     ({"kind": "radius_of_gyration"}, "", "got none"),
     ({"kind": "radius_of_gyration", "max": 5.0}, ".max", "solid sphere"),
     ({"kind": "radius_of_gyration", "min": 500.0}, ".min", "stretched chain"),
@@ -208,6 +327,7 @@ def test_what_the_secondary_structure_excludes_is_found() -> None:
         ({"kind": "content", "helix": [10, 40]}, ".helix"),
         ({"kind": "content", "strand": [50, 60]}, ".strand"),
         ({"kind": "content", "helices": 0}, ".helices"),
+        ({"kind": "contacts", "pairs": [{"first": 5, "second": 25}]}, ".pairs[0]"),
     ):
         (fault,) = check_request({"length": 60, "constraints": [states, constraint]})
         assert (fault.path, fault.severity) == (f"$.constraints[1]{place}", "error")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -201,7 +201,8 @@ class State:
 class Optimizer(Protocol):
     """A strategy; its options are its own, its progress is in the state."""
 
-    kind: str
+    kind: ClassVar[str]
+    """Written into states."""
 
     def init(self, problem: Problem, rng: np.random.Generator) -> State:
         """Begin a search."""

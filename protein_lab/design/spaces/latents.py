@@ -14,8 +14,8 @@ from protein_lab.collation import collate
 from protein_lab.constraints.fields import Conditions
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.objective import Evaluation, Objective, Subject, with_beta
-from protein_lab.design.restraints import _add_beta_gradient
 from protein_lab.design.sampling import conditions_of
+from protein_lab.design.virtual_atoms import add_beta_gradient
 from protein_lab.errors import GeometryError
 from protein_lab.flow import LIBRARY_CURVE_ERROR, _effective_delay, sample, time_schedule
 from protein_lab.models.base import BaseNeuralOperator
@@ -129,7 +129,7 @@ class Latents:
         atoms = with_beta(xp.to_numpy(field)[0].astype(np.float64))
         found, force = objective.with_gradient(atoms)
         trace = np.ascontiguousarray(force[:, :3]).reshape(-1, 3)
-        _add_beta_gradient(trace, force[:, 3], atoms[:, :3].reshape(-1, 3))
+        add_beta_gradient(trace, force[:, 3], atoms[:, :3].reshape(-1, 3))
         back = pull(xp.asarray(trace.reshape(field.shape)))
         by_field, by_curve = (
             xp.to_numpy(back[name])[0].astype(np.float64) for name in ("field", "curve")

@@ -16,6 +16,9 @@ from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.typing import FloatArray
 
+FORBIDDEN: Final = 50.0
+"""Nats that an amino acid costs where a constraint forbids it."""
+
 _AT_ONCE: Final = 32
 
 
@@ -132,6 +135,27 @@ class Sequences:
             return float((total - chosen)[counted].mean())
 
         return Term("sequence likelihood", "nats", measure, weight)
+
+
+def bias_term(bias: FloatArray, name: str, weight: float = 1.0) -> Term:
+    """Make a term of minus what a constraint grants the amino acids, averaged over residues.
+
+    Parameters
+    ----------
+    bias : ndarray, shape=(residue, 20)
+        Nats; minus infinity for what is forbidden, which costs :data:`FORBIDDEN` nats.
+    name : str
+        Of the term.
+    weight : float
+        What one nat a residue counts.
+    """
+    granted = np.maximum(np.asarray(bias, dtype=np.float64), -FORBIDDEN)
+
+    def measure(subject: Subject) -> float:
+        codes = residue_types(subject.require_sequence())
+        return -float(granted[np.arange(len(codes)), codes].mean())
+
+    return Term(name, "nats", measure, weight)
 
 
 def identity_term(sequence: str, weight: float = 1.0) -> Term:
