@@ -17,6 +17,8 @@ from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.solubility_proxy import SolubilityProxy
+from protein_lab.constraints.stability_proxy import StabilityProxy
 from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
@@ -37,6 +39,8 @@ AnyConstraint = (
     | RadiusOfGyration
     | ResidueTypes
     | Segments
+    | SolubilityProxy
+    | StabilityProxy
     | Symmetry
     | Template
     | Topology

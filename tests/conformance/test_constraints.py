@@ -31,6 +31,8 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
 )
 from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.solubility_proxy import SolubilityProxy
+from protein_lab.constraints.stability_proxy import StabilityProxy
 from protein_lab.constraints.structure_source import StructureSource, structure_text
 from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
@@ -79,6 +81,8 @@ EXAMPLES: list[AnyConstraint] = [
     ),
     Disulfide(first=3, second=20),
     MetalSite(ligands=tuple(MetalLigand(position=place, residue="H") for place in (3, 7, 10))),
+    SolubilityProxy(max=-0.2),
+    StabilityProxy(max=40.0),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
