@@ -7,8 +7,8 @@ within 1 angstrom RMSD (N, CA, C and O), and all checks of the preset passed, cl
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -119,16 +119,11 @@ def run_motifs(
             "Give numbers of 1 or more.",
         )
     problems = read_problems(folder, samples, SEED)
-    made: dict[tuple[int, int], Try] = {}
-    for place, item in _tried(problems, samples, workers):
-        made[place] = item
-        if progress is not None:
-            progress(len(made), len(problems) * samples)
-    solved = [
-        _solved(problem, tuple(made[number, index] for index in range(samples)))
-        for number, problem in enumerate(problems)
-    ]
-    return motif_rows(solved)
+    if workers == 1:
+        return motif_rows(_run(problems, samples, None, progress))
+    # a forked process may inherit locked threads
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return motif_rows(_run(problems, samples, pool, progress))
 
 
 _runtimes: list[Runtime] = []
@@ -157,28 +152,39 @@ def try_once(request: DesignRequest, index: int) -> Try:
     return Try(worst, success, np.asarray(ca, dtype=np.float64))
 
 
-def _tried(
-    problems: Sequence[MotifProblem], samples: int, workers: int
-) -> Iterator[tuple[tuple[int, int], Try]]:
+def count_clusters(cas: Sequence[FloatArray]) -> int:
+    """Count clusters of complete linkage at a TM-score of 0.6.
+
+    Parameters
+    ----------
+    cas : sequence of ndarray, shape=(residue, 3)
+        CA atoms, angstrom.
+    """
+    return num_clusters(pairwise_tm(cas), CLUSTER_TM) if cas else 0
+
+
+def _run(
+    problems: Sequence[MotifProblem],
+    samples: int,
+    pool: ProcessPoolExecutor | None,
+    progress: Progress | None,
+) -> list[Solved]:
+    """Make all designs, then cluster the successes of each problem."""
     jobs = [(number, index) for number in range(len(problems)) for index in range(samples)]
-    if workers == 1:
-        for number, index in jobs:
-            yield (number, index), try_once(problems[number].request, index)
-        return
-    # a forked process may inherit locked threads
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(try_once, problems[number].request, index): (number, index)
-            for number, index in jobs
-        }
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-
-
-def _solved(problem: MotifProblem, tries: tuple[Try, ...]) -> Solved:
-    cas = [item.ca for item in tries if item.is_success]
-    count = num_clusters(pairwise_tm(cas), CLUSTER_TM) if cas else 0
-    return Solved(problem.name, tries, count)
+    requests = [problems[number].request for number, _ in jobs]
+    indices = [index for _, index in jobs]
+    made: dict[int, list[Try]] = {}
+    tried = (pool.map if pool else map)(try_once, requests, indices)
+    for done, ((number, _), item) in enumerate(zip(jobs, tried, strict=True), start=1):
+        made.setdefault(number, []).append(item)
+        if progress is not None:
+            progress(done, len(jobs))
+    cas = [[item.ca for item in made[number] if item.is_success] for number in sorted(made)]
+    counts = (pool.map if pool else map)(count_clusters, cas)
+    return [
+        Solved(problem.name, tuple(made[number]), count)
+        for number, (problem, count) in enumerate(zip(problems, counts, strict=True))
+    ]
 
 
 def motif_rows(solved: Sequence[Solved]) -> list[Row]:
