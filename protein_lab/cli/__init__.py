@@ -12,6 +12,7 @@ from protein_lab.cli import (
     resources,
     sequences,
     training,
+    validating,
 )
 from protein_lab.cli.app import app, main
 
@@ -24,4 +25,5 @@ __all__ = [
     "resources",
     "sequences",
     "training",
+    "validating",
 ]
