@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from protein_lab.constraints.base import Starting
 from protein_lab.design.adherence import follow_curve, trust_in_curve
 from protein_lab.design.bending import bend_curve
 from protein_lab.design.blueprint import Blueprint
@@ -28,6 +29,9 @@ from protein_lab.validation import validate
 
 POLYMER: Final = Hit(-1, 0.0, (), "assembled")
 """Stands for no fold at all: the curve was drawn from a random polymer."""
+
+GIVEN: Final = Hit(-1, 0.0, (), "assembled")
+"""Stands for a curve that a constraint gave."""
 
 CURVES_BENT: Final = 4
 """Curves that are bent to the constraints of a design; the one with the least strain is used."""
@@ -112,10 +116,19 @@ def from_polymer(request: DesignRequest) -> bool:
     return request.prior == "polymer" or request.novelty >= 1.0
 
 
+def without_fold(request: DesignRequest) -> tuple[Hit, ...]:
+    """Give what stands for the folds of a request that needs none; empty when it needs some."""
+    if any(isinstance(item, Starting) for item in request.constraints):
+        return (GIVEN,)
+    return (POLYMER,) if from_polymer(request) else ()
+
+
 def source_of(hit: Hit, corpus: Corpus) -> str:
     """Name the chains that a hit takes its fold from."""
     if hit is POLYMER:
         return "polymer"
+    if hit is GIVEN:
+        return "constraint"
     if hit.chain_index >= 0:
         return corpus.ids[hit.chain_index]
     return "+".join(source_of(part.hit, corpus) for part in hit.parts) or "random coil"
@@ -179,6 +192,11 @@ def _curves(
     """Give up to so many curves, the likeliest first."""
     request, runtime, question = task.request, task.runtime, task.question
     blueprint = question.blueprint
+    starting = [item for item in request.constraints if isinstance(item, Starting)]
+    if starting:
+        for _ in range(count):
+            yield GIVEN, blueprint, starting[0].start_curve(question.layout, rng)
+        return
     if from_polymer(request) or hits[0] is POLYMER:
         if question.is_fixed and count == 1:
             yield POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)

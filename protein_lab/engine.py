@@ -13,10 +13,20 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from protein_lab.attempt import POLYMER, Attempt, Clock, Task, attempt, from_polymer, source_of
+from protein_lab.attempt import (
+    POLYMER,
+    Attempt,
+    Clock,
+    Task,
+    attempt,
+    from_polymer,
+    source_of,
+    without_fold,
+)
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_bias import sequence_bias
 from protein_lab.design.steering import Steering
 from protein_lab.design.until import Search, Tally
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
@@ -129,7 +139,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = (POLYMER,) if from_polymer(request) else runtime.hits(blueprint)
+            hits = without_fold(request) or runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             # likely folds come several times; another try takes another one
             order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
@@ -181,7 +191,8 @@ def _measure(
     spread = runtime.calibrator.uncertainty(
         made.drawn, request.steps, best.backbone[:, 1], states, made.curve
     )
-    draw = runtime.draw_sequences(request, index, best.backbone)
+    bias = sequence_bias(request, question.layout)
+    draw = runtime.draw_sequences(request, index, best.backbone, bias)
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)

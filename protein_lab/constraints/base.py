@@ -203,6 +203,53 @@ class Shaping(Protocol):
 
 
 @runtime_checkable
+class Starting(Protocol):
+    """A constraint that knows the course of the chain, so that no fold has to be looked for."""
+
+    def start_curve(self, layout: Layout, rng: np.random.Generator) -> FloatArray:
+        """Draw a coarse curve.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+        rng : Generator
+            The stream of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 3)
+            Axis curve, angstrom.
+        """
+        ...
+
+
+@runtime_checkable
+class Assembling(Protocol):
+    """A constraint by which a design is one part of something larger."""
+
+    def assembly(self, protein: Protein) -> Protein:
+        """Give the whole.
+
+        Parameters
+        ----------
+        protein : Protein
+            The design: one chain.
+
+        Returns
+        -------
+        Protein
+            Several chains.
+
+        Raises
+        ------
+        ProteinLabError
+            When the design cannot be a part of it.
+        """
+        ...
+
+
+@runtime_checkable
 class BlueprintAsking(Protocol):
     """A constraint on what is drawn to fill open stretches of a blueprint."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from protein_lab.constraints.binding_site import BindingSite
 from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.contacts import Contacts
 from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
 from protein_lab.constraints.motif import Motif
@@ -12,16 +15,27 @@ from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
+from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.symmetry import Symmetry
+from protein_lab.constraints.template import Template
+from protein_lab.constraints.topology import Topology
 
 AnyConstraint = (
     SecondaryStructure
+    | Pairing
+    | BindingSite
     | Burial
+    | CatalyticSite
     | Contacts
     | Content
-    | Disulfide
+    | Custom
     | Distance
+    | Disulfide
     | Motif
-    | Pairing
     | RadiusOfGyration
     | ResidueTypes
+    | Segments
+    | Symmetry
+    | Template
+    | Topology
 )  # fmt: skip

@@ -18,6 +18,7 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
     asked_states,
 )
+from protein_lab.constraints.topology import implied_pairings
 from protein_lab.design.blueprint import Blueprint, Pair, sample_blueprint
 from protein_lab.design.blueprint_moves import recombine
 from protein_lab.design.request import DesignRequest
@@ -212,9 +213,8 @@ def _asked_pairs(
 ) -> list[Pair]:
     """Translate asked pairings to the numbers that elements have in the blueprint."""
     pairs: list[Pair] = []
-    for item in request.constraints:
-        if not isinstance(item, Pairing):
-            continue
+    meant = [item for item in request.constraints if isinstance(item, Pairing)]
+    for item in (*meant, *implied_pairings(request.constraints, asked)):
         try:
             spans = [asked[number - 1] for number in (item.first, item.second)]
             first, second = sorted(numbers[span.start, span.stop] for span in spans)

@@ -22,7 +22,7 @@ WHOLE_WEIGHT: Final = 2.0
 """Weight of the squared error of a model's mean, beside that of its residues."""
 
 OPTIONS: Final = TrainingOptions(
-    learning_rate=2e-3, warmup=100, cooldown=0.5, average=0.995, total_steps=3000
+    learning_rate=1e-3, warmup=100, cooldown=0.5, average=0.995, total_steps=3000
 )
 RESIDUES: Final = 768
 _REPORT_EVERY: Final = 100
