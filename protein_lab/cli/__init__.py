@@ -10,6 +10,7 @@ from protein_lab.cli import (
     calibrating,
     designing,
     resources,
+    searching,
     sequences,
     training,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "designing",
     "main",
     "resources",
+    "searching",
     "sequences",
     "training",
 ]
