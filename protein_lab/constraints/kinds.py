@@ -15,6 +15,7 @@ from protein_lab.constraints.metal_site import MetalSite
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.repeats import Repeats
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
@@ -39,6 +40,7 @@ AnyConstraint = (
     | MetalSite
     | Motif
     | RadiusOfGyration
+    | Repeats
     | ResidueTypes
     | Segments
     | SolubilityProxy

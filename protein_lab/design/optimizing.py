@@ -53,6 +53,9 @@ from protein_lab.models.sequence import SequenceOperator
 from protein_lab.typing import FloatArray
 
 _STARTS: Final = 4
+_ENOUGH: Final = 0.1
+"""Nats; a field that is refined afterwards need not be better."""
+
 _MARGIN_WEIGHT: Final = 10.0
 """Nats that a unit of a margin counts; most margins without an energy are fractions."""
 
@@ -155,7 +158,7 @@ def optimize_start(
         clash_term(0.2),
         compactness_term(blueprint.length),
     ]
-    found = _search(options, space, terms, rng)
+    found = _search(options, space, terms, rng, _ENOUGH)
     if isinstance(found, str):
         return Start(curve, noise, (), found)
     state, records, stopped = found
@@ -343,7 +346,11 @@ def strategy_of(options: AnyOptimizer) -> Optimizer:
 
 
 def _search(
-    options: AnyOptimizer, space: Space, terms: Sequence[Term], rng: np.random.Generator
+    options: AnyOptimizer,
+    space: Space,
+    terms: Sequence[Term],
+    rng: np.random.Generator,
+    target: float = -np.inf,
 ) -> tuple[State, tuple[Record, ...], str] | str:
     """Run the asked search; a string where it could not even begin."""
     strategy = strategy_of(options)
@@ -351,5 +358,5 @@ def _search(
         state = strategy.init(Problem(space, (Objective(terms),)), rng)
     except ObjectiveError as error:
         return str(error)
-    found = run(strategy, state, options.budget)
+    found = run(strategy, state, options.budget, target=target)
     return found.state, found.records, found.stopped

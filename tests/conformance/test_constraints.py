@@ -24,6 +24,7 @@ from protein_lab.constraints.metal_site import MetalLigand, MetalSite
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.repeats import Repeats
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
@@ -103,6 +104,7 @@ EXAMPLES: list[AnyConstraint] = [
     ),
     Symmetry(group="C2", contacts=4),
     Custom(name="spans", parameters={"most": 40.0}),
+    Repeats(copies=2, max_rmsd=0.5),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 

@@ -327,8 +327,9 @@ def run(
     state: State,
     budget: int,
     told: Callable[[Record], None] | None = None,
+    target: float = -np.inf,
 ) -> Outcome:
-    """Step until a number of evaluations is spent.
+    """Step until a number of evaluations is spent, or the value is low enough.
 
     Parameters
     ----------
@@ -339,6 +340,8 @@ def run(
         Evaluations after which no further step begins.
     told : callable, optional
         Called with every record.
+    target : float
+        Value at which the search ends.
 
     Returns
     -------
@@ -347,6 +350,8 @@ def run(
     """
     records: list[Record] = []
     while state.numbers["evaluations"] < budget:
+        if state.value <= target:
+            return Outcome(state, tuple(records), f"The value is at most {target:g}.")
         try:
             state, record = optimizer.step(state)
         except ObjectiveError as error:
