@@ -128,7 +128,7 @@ def test_training_learns_and_is_repeatable(models: list[Model]) -> None:
     assert one.loss == two.loss
     for name, value in one.params.items():
         np.testing.assert_array_equal(value, two.params[name])
-    longer = msgspec.structs.replace(options, total_steps=60)
+    longer = msgspec.structs.replace(options, total_steps=30)
     assert train_quality(models, get_backend("torch"), SMALL, longer).loss < one.loss
     with pytest.raises(ProteinLabError, match="none"):
         train_quality([], get_backend("torch"), SMALL, options)
