@@ -245,8 +245,9 @@ def test_bends_and_noise_stay_in_bounds(chain: CorpusChain) -> None:
     """However far a point runs off, curve and noise stay near what the operator knows."""
     space = latents(chain, "torch", bend=1.5)
     point = 1e4 * space.draw(np.random.default_rng(0), 1)[0]
+    point[:3] *= 100.0  # the slowest wave shifts the most
     shift = space.curve_at(point) - space.curve
-    assert np.sqrt((shift**2).sum(-1).mean()) < 2.0 * 1.5 * 2.0
+    assert np.sqrt((shift**2).sum(-1).mean()) == pytest.approx(2.0 * 1.5, rel=1e-3)
     assert 2.0 < np.std(space.noise_at(point)) < 4.0
 
 
