@@ -15,13 +15,7 @@ from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.objective import Objective, ObjectiveError, Subject, Term, sloped, with_beta
 from protein_lab.design.optimizers.annealing import Annealing
-from protein_lab.design.optimizers.base import (
-    Optimizer,
-    Problem,
-    load_state,
-    run,
-    save_state,
-)
+from protein_lab.design.optimizers.base import Optimizer, Problem, run
 from protein_lab.design.optimizers.evolutionary import (
     Covariance,
     Pareto,
@@ -31,6 +25,7 @@ from protein_lab.design.optimizers.evolutionary import (
 )
 from protein_lab.design.optimizers.gradient import GRADIENT_COST, Gradient
 from protein_lab.design.optimizers.resampling import Resampling
+from protein_lab.design.optimizers.saving import load_state, save_state
 from protein_lab.design.optimizing import near_torsions
 from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.design.spaces.blueprints import (
