@@ -13,6 +13,7 @@ from protein_lab.cli import (
     searching,
     sequences,
     training,
+    validating,
 )
 from protein_lab.cli.app import app, main
 
@@ -26,4 +27,5 @@ __all__ = [
     "searching",
     "sequences",
     "training",
+    "validating",
 ]
