@@ -13,6 +13,7 @@ from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.shape import Shape
 from protein_lab.constraints.topology import Topology
 
 AnyConstraint = (
@@ -27,5 +28,6 @@ AnyConstraint = (
     | RadiusOfGyration
     | ResidueTypes
     | Segments
+    | Shape
     | Topology
 )  # fmt: skip

@@ -23,6 +23,8 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
 )
 from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.shape import Shape
+from protein_lab.constraints.solids import Cylinder
 from protein_lab.constraints.topology import Topology
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
@@ -41,6 +43,7 @@ EXAMPLES: list[AnyConstraint] = [
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
     Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Topology(order=(2, 1), crossovers="right"),
+    Shape(solid=Cylinder(radius=1.0, height=6.0)),
     Content(helix=(50, 100), strands=0),
     Segments(
         segments=(
