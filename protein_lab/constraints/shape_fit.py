@@ -19,7 +19,7 @@ REACH: Final = 5.0
 
 PULL: Final = 0.5
 
-_TAKEN: Final = 1.4
+_TAKEN: Final = 2.9
 """Square angstrom by which the smooth least is below the least over chains that fill a shape."""
 
 _SEARCH_ROUNDS: Final = 8
