@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Bearer token that the service asks for; the service refuses to start without one.
     proteinmpnn : str
         Command that starts the user's own ``protein_mpnn_run.py``, for the sequences command.
+    folding : str
+        Command of the user's own folding program with ``{fasta}`` and ``{out}``, for validation.
     """
 
     corpus: Path = ASSETS / "corpus" / "corpus.zarr"
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str = "protein_lab_jobs.sqlite"
     service_token: str = ""
     proteinmpnn: str = ""
+    folding: str = ""
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.constants import MAX_LENGTH
+from protein_lab.constants import MAX_LENGTH, MIN_LENGTH
 from protein_lab.errors import ProteinLabError
 from protein_lab.typing import IntArray
 
@@ -124,7 +124,7 @@ class Spacing:
 
     def lengths(self, shortest: int, longest: int) -> range:
         """Lengths of the chain that are possible within bounds; 0 and 0 bound nothing."""
-        low = max(self.shortest, shortest)
+        low = max(self.shortest, shortest, MIN_LENGTH)
         high = min(self.longest, longest or self.longest, MAX_LENGTH)
         return range(low, high + 1)
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from protein_lab.constraints.amino_acids import ResidueNumber, no_bias, only, range_fault
 from protein_lab.constraints.base import Layout, Scope, require_length
-from protein_lab.constraints.windows import ALPHA, BETA, WindowRestraint, Windows, atom
+from protein_lab.constraints.wells import CA, CB
+from protein_lab.constraints.windows import WindowRestraint, Windows, atom
 from protein_lab.typing import Fault, FloatArray, Measurement
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ def best_bridge(first: FloatArray, second: FloatArray) -> tuple[float, float]:
     along = unit(bond)
     ideal = np.radians(_ANGLE_CB_SG_SG)
     off = ((length - _BOND_SG_SG) / _BOND_TOLERANCE) ** 2
-    for back, sign in ((unit(first[BETA] - sulfur[0])[:, None], 1.0),
-                       (unit(second[BETA] - sulfur[1])[None, :], -1.0)):  # fmt: skip
+    for back, sign in ((unit(first[CB] - sulfur[0])[:, None], 1.0),
+                       (unit(second[CB] - sulfur[1])[None, :], -1.0)):  # fmt: skip
         angle = np.arccos(np.clip(sign * (back * along).sum(-1), -1.0, 1.0))
         off += ((angle - ideal) / np.radians(_ANGLE_TOLERANCE)) ** 2
     one, other = np.unravel_index(int(off.argmin()), off.shape)
-    chi3 = dihedral(first[BETA], sulfur[0][one], sulfur[1][other], second[BETA])
+    chi3 = dihedral(first[CB], sulfur[0][one], sulfur[1][other], second[CB])
     return _BOND_TOLERANCE * float(np.sqrt(off.min())), float(np.degrees(chi3))
 
 
@@ -79,7 +80,7 @@ def _sulfurs(residue: FloatArray) -> FloatArray:
 
     chi = np.radians(np.arange(0.0, 360.0, _CHI_STEP))
     angle = np.full(chi.shape, np.radians(_ANGLE_CA_CB_SG))
-    return place_atom(residue[0], residue[ALPHA], residue[BETA], _BOND_CB_SG, angle, chi)
+    return place_atom(residue[0], residue[CA], residue[CB], _BOND_CB_SG, angle, chi)
 
 
 def atoms_of(protein: Protein) -> FloatArray:
@@ -181,10 +182,10 @@ class Disulfide(
     def _windows(self, inset: float = 0.0) -> Windows:
         one, other = self.first - 1, self.second - 1
         rows = [
-            (atom(one, BETA), atom(other, BETA), *CB_CB),
-            (atom(one, ALPHA), atom(other, ALPHA), *CA_CA),
-            (atom(one, ALPHA), atom(other, BETA), *CA_CB),
-            (atom(one, BETA), atom(other, ALPHA), *CA_CB),
+            (atom(one, CB), atom(other, CB), *CB_CB),
+            (atom(one, CA), atom(other, CA), *CA_CA),
+            (atom(one, CA), atom(other, CB), *CA_CB),
+            (atom(one, CB), atom(other, CA), *CA_CB),
         ]
         return Windows.of([(a, b, low + inset, high - inset) for a, b, low, high in rows])
 

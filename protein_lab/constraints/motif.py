@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 import msgspec
 import numpy as np
 
-from protein_lab.constants import AMINO_ACIDS, MAX_LENGTH
+from protein_lab.constants import AMINO_ACIDS, MAX_LENGTH, MIN_LENGTH
 from protein_lab.constraints.base import Layout, Placement, Scope, require_length
 from protein_lab.constraints.contig import Gap, Segment, Spacing, read_contig, spacing_of
 from protein_lab.constraints.motif_checks import (
@@ -133,13 +133,15 @@ class Motif(
         if self.positions is None:
             gaps = spacing_of(read_contig(self.contig), motif.sizes).gaps[1:-1]
             found += reach_faults(path, segments, gaps, motif.reaches)
+            if not self.spacing().lengths(0, 0):
+                found.append(self._length_fault(path, f"{MIN_LENGTH} to {MAX_LENGTH}"))
         else:
             found += position_faults(path, self.positions, motif)
         return found
 
     def faults_in(self, path: str, scope: Scope) -> list[Fault]:
         """Find whether the contig can have the length of the chain, and contradicted states."""
-        if not scope.longest or self._is_remote:
+        if self._is_remote or (not scope.longest and self.positions is None):
             return []
         if self.positions is not None:
             motif = self.residues()
@@ -151,7 +153,9 @@ class Motif(
                     path=f"{path}.positions",
                     message=f"The motif ends at residue {last}, but the chain may have "
                     f"{scope.shortest} residues.",
-                    remedy="Make the chain longer or move the motif.",
+                    remedy="Make the chain longer or move the motif."
+                    if scope.longest
+                    else 'Add for example "length": 80 to the request.',
                 )
             ]
         spacing = self.spacing()
@@ -159,12 +163,8 @@ class Motif(
             return []
         wanted = f"{scope.shortest} to {scope.longest}"
         return [
-            Fault(
-                path=f"{path}.contig",
-                message=f"The contig makes chains of {spacing.shortest} to {spacing.longest} "
-                f"residues, but the request asks for "
-                f"{scope.shortest if scope.shortest == scope.longest else wanted}.",
-                remedy="Change the length of the request or the stretches of the contig.",
+            self._length_fault(
+                path, f"{scope.shortest}" if scope.shortest == scope.longest else wanted
             )
         ]
 
@@ -198,6 +198,12 @@ class Motif(
         """Pull every group to its geometry."""
         return MotifRestraint(self.residues(), self._places(layout))
 
+    def torsions(self, layout: Layout) -> FloatArray:
+        """Give the motif's own phi and psi."""
+        given = np.full((layout.length, 2), np.nan)
+        given[list(self._places(layout))] = self.residues().torsions
+        return given
+
     def residue_bias(self, layout: Layout) -> FloatArray:
         """Forbid all but the motif's own amino acids where they are kept."""
         bias = np.zeros((layout.length, NUM_AMINO_ACIDS))
@@ -230,7 +236,7 @@ class Motif(
             sequence[i] == letter for i, letter in zip(residues, motif.sequence, strict=True)
         )
         return self._measured(
-            max(found),
+            round(max(found), 3),
             f"RMSD of {len(residues)} residues in {len(found)} "
             f"group{'s' if len(found) > 1 else ''}: {said}; {kept} amino acids are the motif's.",
         )
@@ -279,6 +285,15 @@ class Motif(
         if self.groups is not None:
             return self.groups
         return tuple(part.source for part in segments)
+
+    def _length_fault(self, path: str, wanted: str) -> Fault:
+        spacing = self.spacing()
+        return Fault(
+            path=f"{path}.contig",
+            message=f"The contig makes chains of {spacing.shortest} to {spacing.longest} "
+            f"residues, but {wanted} are asked.",
+            remedy="Change the length of the request or the stretches of the contig.",
+        )
 
     def _source_faults(self, path: str, segments: Sequence[Segment]) -> Iterator[Fault]:
         several = isinstance(self.source, tuple)

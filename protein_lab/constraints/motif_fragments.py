@@ -70,6 +70,8 @@ class MotifResidues:
     reaches : tuple of float or None
         Distance in angstrom from the last CA of each segment to the first of the next; None where
         they may move against each other.
+    torsions : ndarray, shape=(residue, 2)
+        Phi and psi, radians; NaN at the ends of segments.
     fragments : tuple of Fragment
         One for each group.
     """
@@ -79,6 +81,7 @@ class MotifResidues:
     states: str
     sizes: tuple[int, ...]
     reaches: tuple[float | None, ...]
+    torsions: FloatArray
     fragments: tuple[Fragment, ...]
 
 
@@ -167,7 +170,13 @@ def gather(
     )
     sizes = tuple(len(item) for item in backbones)
     return MotifResidues(
-        sequence, tuple(names), states, sizes, reaches, _fragments(backbones, states, groups)
+        sequence=sequence,
+        names=tuple(names),
+        states=states,
+        sizes=sizes,
+        reaches=reaches,
+        torsions=np.concatenate([backbone_dihedrals(item)[:, :2] for item in backbones]),
+        fragments=_fragments(backbones, states, groups),
     )
 
 

@@ -57,37 +57,6 @@ class MotifRestraint:
             gradient[own] += pull
         return value, gradient
 
-    def project(self, field: FloatArray) -> FloatArray:
-        """Put each group, superimposed, in the place of its residues.
-
-        Parameters
-        ----------
-        field : ndarray, shape=(residue, 3 or 4, 3)
-            N, CA, C and perhaps O, angstrom.
-
-        Returns
-        -------
-        ndarray
-            Of the same shape; residues outside the motif stay.
-        """
-        out = np.array(field, dtype=np.float64)
-        for part in self.parts:
-            own = self.index[part.places]
-            goal = part.atoms[:, : out.shape[1]]
-            rotation, shift = superimpose(goal.reshape(-1, 3), out[own].reshape(-1, 3))
-            out[own] = goal @ rotation.T + shift
-        return out
-
-    def project_curve(self, curve: FloatArray) -> FloatArray:
-        """Bring an axis curve to that of each group, superimposed; uncertain ends less so."""
-        out = np.array(curve, dtype=np.float64)
-        for part in self.parts:
-            own = self.index[part.places]
-            rotation, shift = superimpose(part.axis, out[own], part.axis_weight)
-            moved = part.axis @ rotation.T + shift
-            out[own] += part.axis_weight[:, None] * (moved - out[own])
-        return out
-
     def _energy(
         self, points: FloatArray, goal: FloatArray, weight: FloatArray
     ) -> tuple[float, FloatArray]:

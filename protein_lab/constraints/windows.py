@@ -12,10 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from protein_lab.constraints.wells import well
 from protein_lab.typing import FloatArray, IntArray
-
-NITROGEN, ALPHA, CARBON, BETA = range(4)
-"""Atoms of a residue as a restraint sees them."""
 
 ATOMS: Final = 4
 
@@ -23,27 +21,6 @@ SOFTNESS: Final = 1.0
 """Angstrom beyond which an energy grows linearly."""
 
 _TINY: Final = 1e-9
-
-
-def soft_square(off: FloatArray, softness: float = SOFTNESS) -> tuple[FloatArray, FloatArray]:
-    """Square of small numbers that grows linearly for large ones (pseudo-Huber).
-
-    Parameters
-    ----------
-    off : ndarray
-        Angstrom.
-    softness : float
-        Where the square turns into a line, angstrom.
-
-    Returns
-    -------
-    value : ndarray
-        Nats.
-    slope : ndarray
-        Nats per angstrom.
-    """
-    root = np.sqrt(1.0 + (off / softness) ** 2)
-    return 2.0 * softness**2 * (root - 1.0), 2.0 * off / root
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +75,7 @@ class Windows:
         flat = points.reshape(-1, 3)
         apart = flat[self.first] - flat[self.second]
         distance = np.linalg.norm(apart, axis=-1)
-        off = np.maximum(distance - self.high, 0.0) - np.maximum(self.low - distance, 0.0)
-        value, slope = soft_square(off)
+        value, slope = well(distance, self.low, self.high, SOFTNESS)
         # points that lie on each other have no direction to be pushed in
         pull = apart * (slope / np.maximum(distance, _TINY))[:, None]
         gradient = np.zeros(flat.shape)

@@ -26,8 +26,10 @@ from protein_lab.constraints.secondary_structure import (
 from protein_lab.constraints.segments import Segments
 from protein_lab.constraints.topology import Topology
 from protein_lab.design.length_range import length_warning
+from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.design.sequence_bias import bias_faults
+from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
@@ -97,8 +99,10 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += _reach_faults(elements, pairings, owned)
     if laid:
         merged = AskedStates(laid[0][1].fixed_states if elements else "", (), ())
-    faults += _other_faults(request, others, shortest, merged)
+    known = merged.states if letters_known and not merged.faults else ""
+    faults += _other_faults(request, others, shortest, known)
     faults += _sequence_faults(request.sequence, shortest, merged)
+    faults += optimizer_faults(request)
     return faults
 
 
@@ -168,14 +172,14 @@ def _other_faults(
     request: DesignRequest,
     others: Sequence[tuple[str, Constraint]],
     shortest: int,
-    merged: AskedStates,
+    states: str,
 ) -> Iterator[Fault]:
     """Ask all other families what is wrong with them, by themselves and in this chain."""
     bounds = _bounds(request) or _drawn_bounds(
         [(path, item) for path, item in others if isinstance(item, Segments)]
     )
     longest = min(max(bounds), MAX_LENGTH) if bounds else shortest
-    scope = Scope(shortest, longest, "" if merged.faults else merged.states)
+    scope = Scope(shortest, longest, states)
     sound: list[tuple[str, Constraint]] = []
     for path, item in others:
         found = item.faults(path)
@@ -185,6 +189,7 @@ def _other_faults(
         if not any(fault.severity == "error" for fault in found):
             sound.append((path, item))
     yield from bias_faults(sound, request.sequence, shortest)
+    yield from shared_residue_faults(sound)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:
@@ -324,25 +329,24 @@ def _reach_faults(
     for number, (before, after) in enumerate(pairwise(elements), start=1):
         gap = after.start - before.stop
         orientation = orientations.get((number, number + 1))
+        if orientation is None:
+            # real chains bend between a helix and a strand that touch
+            continue
         reach = CA_CA_TRANS * (gap + 1)
         needed = _needed_reach(before, after, orientation)
         if reach < needed:
-            turn = f"paired {orientation}" if orientation else "that follow one another"
             least = int(-(-needed // CA_CA_TRANS)) - 1
             yield Fault(
                 path=merged.owners[after.start],
-                message=f"{before} and {after}, {turn}, are joined by {gap} residues, which "
-                f"reach {reach:.1f} angstrom; about {needed:.1f} are needed.",
+                message=f"{before} and {after}, paired {orientation}, are joined by {gap} "
+                f"residues, which reach {reach:.1f} angstrom; about {needed:.1f} are needed.",
                 remedy=f"Leave at least {least} residues between them.",
                 severity="warning",
             )
 
 
-def _needed_reach(before: AskedElement, after: AskedElement, orientation: str | None) -> float:
-    """Distance in angstrom that the loop between two successive elements has to span."""
-    if orientation is None:
-        # Without a turn the chain would have to go straight on; one residue lets it bend.
-        return 2.0 * CA_CA_TRANS
+def _needed_reach(before: AskedElement, after: AskedElement, orientation: str) -> float:
+    """Distance in angstrom that the loop between two successive paired elements has to span."""
     apart = max(PACKING_DISTANCE[before.kind], PACKING_DISTANCE[after.kind])
     if orientation != "parallel":
         return apart

@@ -308,7 +308,7 @@ def _accepts(kind: inspect.Type, value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
         case inspect.DictType():
             return isinstance(value, Mapping)
-        case inspect.StrType():
+        case inspect.StrType() | inspect.LiteralType():
             return isinstance(value, str)
         case inspect.TupleType() | inspect.VarTupleType():
             return isinstance(value, list | tuple)

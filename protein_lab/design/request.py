@@ -21,6 +21,7 @@ from protein_lab.constraints.structure_source import (
 )
 from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
+from protein_lab.design.optimizer_options import AnyOptimizer
 from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.design.until import Until
 from protein_lab.errors import InvalidRequestError, ProteinLabError
@@ -63,6 +64,8 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         rearranged: at 1 by four moves. The second holds for polymers too, the first does not.
     sequence : SequenceOptions
         How sequences are drawn for every backbone; no part of it changes a backbone.
+    optimizer : GradientOptions, EvolutionaryOptions, AnnealingOptions or None
+        Searches for what meets the constraints better than a plain draw; None draws plainly.
     preset : {"geometry"}
         Validation preset.
     name : str
@@ -83,6 +86,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     prior: Literal["library", "polymer"] = "library"
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     sequence: SequenceOptions = SequenceOptions()
+    optimizer: AnyOptimizer | None = None
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 

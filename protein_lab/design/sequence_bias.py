@@ -75,7 +75,7 @@ def bias_faults(
     asking = [
         (path, item)
         for path, item in constraints
-        if isinstance(item, SequenceAsking) and not isinstance(item, Placing) and _is_whole(item)
+        if isinstance(item, SequenceAsking) and _is_placed(item) and _is_whole(item)
     ]
     if not asking or not length:
         return
@@ -106,6 +106,11 @@ def bias_faults(
             owner[place] = owner[place] or path
     if options is not None:
         yield from _option_faults(bias, owner, empty, options)
+
+
+def _is_placed(item: SequenceAsking) -> bool:
+    """Tell whether a constraint says already where its residues are."""
+    return not isinstance(item, Placing) or bool(getattr(item, "is_placed", False))
 
 
 def _is_whole(item: SequenceAsking) -> bool:

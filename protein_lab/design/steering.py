@@ -45,7 +45,7 @@ class Steering:
     Attributes
     ----------
     constraints : tuple of Constraint
-        Those that are judged beside secondary structure and pairing.
+        All of the request.
     layout : Layout
         Of the design.
     restraints : tuple of Restraint
@@ -70,10 +70,8 @@ class Steering:
         layout : Layout
             Of the design.
         """
-        judged = tuple(
-            item for item in constraints if not isinstance(item, SecondaryStructure | Pairing)
-        )
-        if not judged:
+        judged = tuple(constraints)
+        if all(isinstance(item, SecondaryStructure | Pairing) for item in judged):
             return None
         restraints = tuple(
             item.restraint(layout) for item in judged if isinstance(item, Restraining)

@@ -16,7 +16,7 @@ from protein_lab.constraints.base import BlueprintAsking, Constraint, Layout, Re
 from protein_lab.design.ideal_chain import torsions
 from protein_lab.design.objective import Subject, Term, sloped
 from protein_lab.design.ramachandran import TorsionWells
-from protein_lab.geometry import place_oxygen
+from protein_lab.geometry import place_oxygen, superimpose
 from protein_lab.protein import Protein
 from protein_lab.training.fold_search import FoldSearch
 from protein_lab.typing import FloatArray
@@ -200,6 +200,29 @@ def chain_term(weight: float = 1.0) -> Term:
         return float((off**2).mean()), gradient
 
     return sloped("chain", "square angstrom", slope, weight)
+
+
+def near_term(ca: FloatArray, weight: float = 1.0) -> Term:
+    """Make a term of the mean square distance of CA to known places, after superposition.
+
+    Parameters
+    ----------
+    ca : ndarray, shape=(residue, 3)
+        Where they were, angstrom.
+    weight : float
+        What one square angstrom counts.
+    """
+    known = np.array(ca, dtype=np.float64)
+
+    def slope(atoms: FloatArray) -> tuple[float, FloatArray]:
+        rotation, shift = superimpose(known, atoms[:, 1])
+        # at the best superposition its own change does not matter
+        off = atoms[:, 1] - (known @ rotation.T + shift)
+        gradient = np.zeros(atoms.shape)
+        gradient[:, 1] = 2.0 * off / len(known)
+        return float((off**2).sum(-1).mean()), gradient
+
+    return sloped("moved", "square angstrom", slope, weight)
 
 
 def torsion_term(states: str, weight: float = 1.0) -> Term:

@@ -182,7 +182,10 @@ def _story(place: int, shown: ShownDesign) -> str:
     if set(entry.sequence) - {"X"}:
         sequence = f'<p class="sequence"><code>{text(entry.sequence)}</code></p>'
     title = f"Design {entry.rank} {pill('pass' if entry.accepted else 'fail', _verdict(entry))}"
-    link = f'<p><a href="{text(entry.file)}" download>mmCIF file</a></p>'
+    link = f'<p><a href="{text(entry.file)}" download>mmCIF file</a>'
+    if entry.assembly_file is not None:
+        link += f', <a href="{text(entry.assembly_file)}" download>with its copies</a>'
+    link += "</p>"
     return (
         f'<div data-design="{place}"><h3>{title}</h3>{facts(known + metrics)}{sequence}{link}</div>'
     )

@@ -29,8 +29,12 @@ from protein_lab.models.sequence import (
 from protein_lab.operators.kernel import dense, normalize
 from protein_lab.operators.neighborhood import PAIR_FEATURES, geometry_attention, transition
 
-EVIDENCE = NUM_TYPES + 7
-"""Type of the residue, whether it is known, its energies, and how many neighbors it has."""
+EVIDENCE = NUM_TYPES + 18
+"""Type of the residue, whether it is known, its energies and number of neighbors, the same of its
+stretch of the chain, and the five z-scores of the chain."""
+
+CENTER, SPREAD = 0.65, 0.2
+"""About the mean and the standard deviation of lDDT over decoys."""
 
 
 class QualityConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +129,7 @@ class QualityOperator:
             make.dense(f"block.{index}.chain", width, width, gain=0.5)
         make.norm("head.norm", width)
         make.dense("head.hidden", width, width)
-        make.dense("head.logit", width, 1, gain=0.1)
+        make.dense("head.out", width, 1, gain=0.1)
         return make.params
 
     def forward(self, inputs: QualityInputs) -> Array:
@@ -138,7 +142,7 @@ class QualityOperator:
         Returns
         -------
         Array, shape=(batch, point)
-            Between 0 and 1; meaningless where padded.
+            Not held between 0 and 1, which is left to the calibration; meaningless where padded.
         """
         xp, params = self.backend, self.params
         described = describe(xp, inputs.backbone)
@@ -169,8 +173,7 @@ class QualityOperator:
             node = node + dense(xp, params, f"{name}.chain", mean)
         seen = normalize(xp, params, "head.norm", node)
         seen = xp.silu(dense(xp, params, "head.hidden", seen))
-        logit = dense(xp, params, "head.logit", seen)[..., 0]
-        return 1.0 / (1.0 + xp.exp(-logit))
+        return CENTER + SPREAD * dense(xp, params, "head.out", seen)[..., 0]
 
     @cached_property
     def predict(self) -> Callable[[QualityInputs], Array]:

@@ -20,6 +20,7 @@ from protein_lab.models.curve_deeponet import CurveDeepONet, CurveDeepONetConfig
 from protein_lab.models.deeponet import DeepONetConfig, ProteinDeepONet
 from protein_lab.models.enhanced_deeponet import EnhancedDeepONetConfig, EnhancedProteinDeepONet
 from protein_lab.models.fno import FNOConfig, ProteinFNO
+from protein_lab.models.quality import QualityConfig, QualityOperator
 from protein_lab.models.sequence import SequenceConfig, SequenceOperator
 from protein_lab.models.transformer import ProteinTransformer, TransformerConfig
 from protein_lab.settings import Settings
@@ -31,9 +32,10 @@ OPERATORS: dict[str, tuple[type[Any], type[msgspec.Struct]]] = {
     SequenceOperator.name: (SequenceOperator, SequenceConfig),
     ProteinDeepONet.name: (ProteinDeepONet, DeepONetConfig),
     ProteinTransformer.name: (ProteinTransformer, TransformerConfig),
+    QualityOperator.name: (QualityOperator, QualityConfig),
 }
-COMPANIONS = (CurveDeepONet.name, SequenceOperator.name)
-"""Weights that work with those of every operator: coarse curves and sequences."""
+COMPANIONS = (CurveDeepONet.name, SequenceOperator.name, QualityOperator.name)
+"""Weights that work with those of every operator: coarse curves, sequences, predicted quality."""
 
 MAX_BYTES = 1 << 30
 
@@ -121,6 +123,13 @@ def load_sequence_operator(
 ) -> SequenceOperator:
     """Load the trained sequence operator; parameters and errors as in :func:`load_operator`."""
     return _load(SequenceOperator.name, backend, device, folder)
+
+
+def load_quality_operator(
+    backend: str = "auto", *, device: str = "cpu", folder: Path | None = None
+) -> QualityOperator:
+    """Load the trained quality operator; parameters and errors as in :func:`load_operator`."""
+    return _load(QualityOperator.name, backend, device, folder)
 
 
 def _load(name: str, backend: str, device: str, folder: Path | None) -> Any:

@@ -244,7 +244,7 @@ def test_a_search_ends_at_the_same_design(
     cluster: str, runtime: engine.Runtime, spec: RuntimeSpec
 ) -> None:
     """Which designs are counted does not depend on how many are made at once."""
-    request = msgspec.structs.replace(REQUEST, until=Until(accepted=1, max_samples=5))
+    request = msgspec.structs.replace(REQUEST, until=Until(accepted=2, max_samples=6))
     here = run_request(request, runtime)
     there = run_request(request, runtime, executor=DaskExecutor(scheduler=cluster), spec=spec)
     assert here.search == there.search

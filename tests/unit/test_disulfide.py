@@ -7,7 +7,7 @@ import pytest
 
 from protein_lab.constraints.base import Layout, Restraining, Scope, SequenceAsking
 from protein_lab.constraints.disulfide import Disulfide, atoms_of, best_bridge
-from protein_lab.constraints.windows import Windows, soft_square
+from protein_lab.constraints.windows import Windows
 from protein_lab.design.request import check_request
 from protein_lab.protein import Protein
 from protein_lab.testing.gradients import worst_gradient_error
@@ -77,15 +77,13 @@ def test_gradients_are_exact() -> None:
 
 def test_energies_grow_linearly_far_away() -> None:
     """A square near the window, a line far from it, nothing inside."""
-    value, slope = soft_square(np.array([0.0, 0.1, 50.0, 51.0]))
+    windows = Windows.of([(0, 1, 3.0, 5.0)])
+    at = [np.array([[0.0, 0.0, 0.0], [x, 0.0, 0.0]]) for x in (4.0, 5.1, 55.0, 56.0)]
+    value = [windows.energy(points)[0] for points in at]
     assert value[0] == 0.0
     assert value[1] == pytest.approx(0.01, rel=1e-2)
     assert value[3] - value[2] == pytest.approx(2.0, rel=1e-3)
-    assert slope[3] == pytest.approx(2.0, rel=1e-3)
-    windows = Windows.of([(0, 1, 3.0, 5.0)])
-    energy, gradient = windows.energy(np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]))
-    assert energy == 0.0
-    assert not gradient.any()
+    assert not windows.energy(at[0])[1].any()
     same = windows.energy(np.zeros((2, 3)))
     assert np.isfinite(same[0])
     assert np.isfinite(same[1]).all()
@@ -139,3 +137,20 @@ def test_a_fixed_residue_that_is_no_cysteine_is_a_fault() -> None:
     request["sequence"] = {"excluded": "C"}
     (fault,) = check_request(request)
     assert fault.path == "$.sequence.excluded"
+
+
+def test_a_side_chain_bonds_once() -> None:
+    """Two bridges, or a bridge and a metal site, do not share a cysteine."""
+    ligands = [{"position": place, "residue": "C"} for place in (30, 33, 12)]
+    request = {
+        "length": 40,
+        "constraints": [
+            {"kind": "disulfide", "first": 5, "second": 30},
+            {"kind": "disulfide", "first": 20, "second": 5},
+            {"kind": "metal_site", "ligands": ligands},
+        ],
+    }
+    assert [fault.path for fault in check_request(request)] == [
+        "$.constraints[1].second",
+        "$.constraints[2].ligands[0].position",
+    ]

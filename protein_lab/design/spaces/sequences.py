@@ -16,6 +16,9 @@ from protein_lab.models.sequence import NUM_TYPES, SequenceOperator
 from protein_lab.models.sequence_inputs import collate_backbones, residue_types, visibility
 from protein_lab.typing import FloatArray
 
+FORBIDDEN: Final = 50.0
+"""Nats that an amino acid costs where a constraint forbids it."""
+
 _AT_ONCE: Final = 32
 
 
@@ -34,6 +37,8 @@ class Sequences:
         Temperature, fixed residues and excluded amino acids.
     rng : Generator
         Draws the order in which residues see each other where a sequence is scored.
+    bias : ndarray, shape=(residue, 20), optional
+        Nats granted to amino acids; what minus infinity forbids is never drawn.
     """
 
     name = "sequences"
@@ -44,8 +49,10 @@ class Sequences:
         backbone: FloatArray,
         options: SequenceOptions,
         rng: np.random.Generator,
+        bias: FloatArray | None = None,
     ) -> None:
         self.operator, self.backbone, self.options = operator, backbone, options
+        self.bias = bias
         size, xp = len(backbone), operator.backend
         self.free = np.ones(size, dtype=bool)
         for item in options.fixed:
@@ -62,7 +69,10 @@ class Sequences:
         """Distribution that moves draw from, shape (residue, 20)."""
         operator = self.operator
         found = operator.backend.to_numpy(operator.first_logits(self._encoded))[0]
-        logits = found.astype(np.float64) / max(options.temperature, 0.3)
+        logits = found.astype(np.float64)
+        if self.bias is not None:
+            logits = logits + self.bias
+        logits = logits / max(options.temperature, 0.3)
         logits[:, residue_types(options.excluded)] = -np.inf
         chance = np.exp(logits - logits.max(axis=1, keepdims=True))
         # what the operator thinks hopeless may still serve another term
@@ -75,7 +85,7 @@ class Sequences:
         while len(found) < count:
             size = min(_AT_ONCE, count - len(found))
             options = msgspec.structs.replace(self.options, num_sequences=size)
-            made = design_sequences(self.operator, self.backbone, options, rng)
+            made = design_sequences(self.operator, self.backbone, options, rng, self.bias)
             found += [residue_types(item.sequence) for item in made]
         return found
 
@@ -132,6 +142,27 @@ class Sequences:
             return float((total - chosen)[counted].mean())
 
         return Term("sequence likelihood", "nats", measure, weight)
+
+
+def bias_term(bias: FloatArray, name: str, weight: float = 1.0) -> Term:
+    """Make a term of minus what a constraint grants the amino acids, averaged over residues.
+
+    Parameters
+    ----------
+    bias : ndarray, shape=(residue, 20)
+        Nats; minus infinity for what is forbidden, which costs :data:`FORBIDDEN` nats.
+    name : str
+        Of the term.
+    weight : float
+        What one nat a residue counts.
+    """
+    granted = np.maximum(np.asarray(bias, dtype=np.float64), -FORBIDDEN)
+
+    def measure(subject: Subject) -> float:
+        codes = residue_types(subject.require_sequence())
+        return -float(granted[np.arange(len(codes)), codes].mean())
+
+    return Term(name, "nats", measure, weight)
 
 
 def identity_term(sequence: str, weight: float = 1.0) -> Term:

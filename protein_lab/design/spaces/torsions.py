@@ -10,11 +10,11 @@ from protein_lab.design.objective import Evaluation, Objective, Subject, with_be
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.errors import GeometryError
 from protein_lab.geometry import backbone_from_internal
-from protein_lab.typing import BoolArray, FloatArray
+from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 
 class Torsions:
-    """Backbones with ideal bonds and angles and planar peptides; points are phi and psi.
+    """Backbones with ideal bonds, angles and planar peptides; points are phi and psi of free ones.
 
     Plain sampling draws every free residue from the basins that its state has in real chains, and
     keeps the others where they are.
@@ -47,43 +47,41 @@ class Torsions:
         if size < 2:
             raise GeometryError(f"A chain of {size} residues has no torsions to turn.")
         loops = [state not in "HE" for state in states]
-        self.free = np.asarray(loops if free is None else free, dtype=bool)
+        marks = np.asarray(loops if free is None else free, dtype=bool)
         self.wells = TorsionWells.of(states)
         main = np.argmax(self.wells.heights, axis=1)
         first = self.wells.centers[np.arange(size), main]
         self.start = np.array(first if start is None else start, dtype=np.float64)
         self.omega = np.full(size, np.pi) if omega is None else np.asarray(omega)
         self.tau = tau
-        if self.free.shape != (size,) or self.start.shape != (size, 2):
+        if marks.shape != (size,) or self.start.shape != (size, 2):
             raise GeometryError(
                 f"Expected a mark and two torsions for each of {size} residues, but got "
-                f"{self.free.shape} and {self.start.shape}."
+                f"{marks.shape} and {self.start.shape}."
             )
+        self.places = np.flatnonzero(marks)
+        if not self.places.size:
+            raise GeometryError("No residue may turn.", "Leave some free; loops are by default.")
         self.start[0, 0] = self.start[-1, 1] = 0.0  # they turn nothing
         if not np.isfinite(self.start).all():
             raise GeometryError("A torsion to begin from is not finite.")
 
     def draw(self, rng: np.random.Generator, count: int) -> list[FloatArray]:
         """Draw free residues from their basins."""
-        return [self._redrawn(self.start, self.free, rng) for _ in range(count)]
+        return [self._redrawn(self.places, rng) for _ in range(count)]
 
-    def _redrawn(self, point: FloatArray, which: BoolArray, rng: np.random.Generator) -> FloatArray:
-        """Draw some residues anew."""
+    def _redrawn(self, places: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Draw phi and psi of some residues, shape (place, 2)."""
         wells = self.wells
-        drawn = point.copy()
         # the peak of a narrow basin is higher than its share
-        share = np.exp(wells.heights) / np.sqrt(np.maximum(wells.stiffness.prod(-1), 1e-12))
-        share = np.cumsum(share / share.sum(axis=1, keepdims=True), axis=1)
-        for residue in np.flatnonzero(which):
-            well = int(np.searchsorted(share[residue], rng.random() * share[residue, -1]))
-            drawn[residue] = rng.vonmises(
-                wells.centers[residue, well], wells.stiffness[residue, well]
-            )
-        drawn[0, 0] = drawn[-1, 1] = 0.0
-        return drawn
+        share = np.exp(wells.heights[places])
+        share /= np.sqrt(np.maximum(wells.stiffness[places].prod(-1), 1e-12))
+        reached = np.cumsum(share / share.sum(axis=1, keepdims=True), axis=1)
+        well = (reached < rng.random((len(places), 1)) * reached[:, -1:]).sum(axis=1)
+        return rng.vonmises(wells.centers[places, well], wells.stiffness[places, well])
 
     def center(self, rng: np.random.Generator) -> FloatArray:
-        """Give one draw; only free torsions of it matter."""
+        """Give one draw."""
         return self.draw(rng, 1)[0]
 
     @property
@@ -96,7 +94,8 @@ class Torsions:
         return Subject(backbone=self._built(point))
 
     def _built(self, point: FloatArray) -> FloatArray:
-        held = np.where(self.free[:, None], point, self.start)
+        held = self.start.copy()
+        held[self.places] = point
         return backbone_from_internal(held[:, 0], held[:, 1], self.omega, self.tau)
 
     def with_gradient(
@@ -105,32 +104,26 @@ class Torsions:
         """Evaluate, and carry the gradient on atoms back to the torsions."""
         atoms = with_beta(self._built(point))
         found, pull = objective.with_gradient(atoms)
-        return found, torsion_gradient(atoms, pull) * self.free[:, None]
+        return found, torsion_gradient(atoms, pull)[self.places]
 
     def move(self, point: FloatArray, size: float, rng: np.random.Generator) -> FloatArray:
-        """Turn a residue or two a little, draw one anew, or turn one way here and back there.
+        """Turn a residue a little, draw one anew, or turn one way here and back there.
 
         The last, a crankshaft of psi and the next phi, changes the chain near the peptide alone.
         """
-        places = np.flatnonzero(self.free)
-        if not places.size:
-            return point
-        residue = int(rng.choice(places))
-        kind = rng.random()
-        if kind < 0.15 * size:
-            which = np.zeros(len(point), dtype=bool)
-            which[residue] = True
-            return self._redrawn(point, which, rng)
+        number, kind = int(rng.integers(len(self.places))), rng.random()
         moved = point.copy()
         width = 0.02 + 0.4 * size
-        if kind < 0.6:
-            moved[residue] += rng.normal(0.0, width, 2)
+        if kind < 0.15 * size:
+            moved[number] = self._redrawn(self.places[number : number + 1], rng)[0]
+        elif kind < 0.6:
+            moved[number] += rng.normal(0.0, width, 2)
         else:
             turn = rng.normal(0.0, 2.0 * width)
-            moved[residue, 1] += turn
-            if residue + 1 < len(point) and self.free[residue + 1]:
-                moved[residue + 1, 0] -= turn
-        moved[0, 0] = moved[-1, 1] = 0.0
+            moved[number, 1] += turn
+            following = self.places[number + 1 : number + 2]
+            if following.size and following[0] == self.places[number] + 1:
+                moved[number + 1, 0] -= turn
         return moved
 
     def cross(self, first: FloatArray, second: FloatArray, rng: np.random.Generator) -> FloatArray:
