@@ -23,7 +23,7 @@ _TAKEN: Final = 2.9
 """Square angstrom by which the smooth least is below the least over chains that fill a shape."""
 
 _SEARCH_ROUNDS: Final = 8
-_FOLLOWING: Final = 6
+_FOLLOWING: Final = 2
 """Rounds that follow a chain which moved a little since it was looked at last."""
 
 _ROUNDS: Final = 60
