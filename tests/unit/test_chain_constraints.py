@@ -298,7 +298,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "content", "helix": [0, 20], "strand": [0, 30], "loop": [0, 40]}, "", "90 %"),
     ({"kind": "content", "helix": [0, 120]}, ".helix", "0 to 100"),
     ({"kind": "content", "helix": [0, 0], "helices": 2}, ".helices", "agree"),
-    ({"kind": "content", "strands": 1}, ".strands", "beside another"),
     ({"kind": "content", "helices": [9, 20], "strands": [8, 9]}, ".helices", "fit 60"),
     ({"kind": "content", "helix": [0, 20], "helices": [4, 5]}, ".helices", "20 %"),
 ]
@@ -341,6 +340,8 @@ def test_unusual_wishes_are_warned_of() -> None:
     for constraint in (
         {"kind": "radius_of_gyration", "max": 0.91, "unit": "relative"},
         {"kind": "radius_of_gyration", "min": 1.5, "unit": "relative"},
+        {"kind": "content", "strands": 1},
+        {"kind": "content", "helix": [1, 9], "helices": 0},
     ):
         (fault,) = faults_of(constraint)
         assert fault.severity == "warning"
