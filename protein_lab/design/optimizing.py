@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from protein_lab.constraints.base import Constraint, Layout, Restraining, SequenceAsking
+from protein_lab.constraints.base import Constraint, Layout, Restraining
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.objective import Objective, ObjectiveError, Subject, Term
 from protein_lab.design.optimizer_options import (
@@ -33,6 +33,7 @@ from protein_lab.design.optimizers.base import (
 from protein_lab.design.optimizers.evolutionary import Covariance
 from protein_lab.design.optimizers.gradient import GRADIENT_COST, Gradient
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_bias import sequence_bias
 from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.design.spaces.latents import Latents
 from protein_lab.design.spaces.sequences import Sequences, bias_term
@@ -307,13 +308,11 @@ def optimize_sequence(
     ObjectiveError
         When a term fails at once.
     """
-    space = Sequences(operator, backbone, options, rng)
+    bias = sequence_bias(request, layout)
+    space = Sequences(operator, backbone, options, rng, bias)
     terms = [space.likelihood_term()]
-    terms += [
-        bias_term(item.residue_bias(layout), f"residue types [{number}]")
-        for number, item in enumerate(request.constraints)
-        if isinstance(item, SequenceAsking)
-    ]
+    if bias is not None:
+        terms.append(bias_term(bias, "constraints"))
     found = _search(_required(request), space, terms, rng)
     if isinstance(found, str):
         raise ObjectiveError(found)

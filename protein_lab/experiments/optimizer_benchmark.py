@@ -67,7 +67,7 @@ class Size:
     operator: str
 
 
-QUICK: Final = Size(6, 4, 400, 80, 80, 300, "deeponet")
+QUICK: Final = Size(6, 4, 250, 60, 48, 200, "deeponet")
 FULL: Final = Size(16, 12, 1000, 160, 300, 800, "enhanced_deeponet")
 
 MakeProblem = Callable[[Case], Problem]

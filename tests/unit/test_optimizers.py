@@ -15,13 +15,7 @@ from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.objective import Objective, ObjectiveError, Subject, Term, sloped, with_beta
 from protein_lab.design.optimizers.annealing import Annealing
-from protein_lab.design.optimizers.base import (
-    Optimizer,
-    Problem,
-    load_state,
-    run,
-    save_state,
-)
+from protein_lab.design.optimizers.base import Optimizer, Problem, run
 from protein_lab.design.optimizers.evolutionary import (
     Covariance,
     Pareto,
@@ -31,6 +25,7 @@ from protein_lab.design.optimizers.evolutionary import (
 )
 from protein_lab.design.optimizers.gradient import GRADIENT_COST, Gradient
 from protein_lab.design.optimizers.resampling import Resampling
+from protein_lab.design.optimizers.saving import load_state, save_state
 from protein_lab.design.optimizing import near_torsions
 from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.design.spaces.blueprints import (
@@ -245,8 +240,9 @@ def test_bends_and_noise_stay_in_bounds(chain: CorpusChain) -> None:
     """However far a point runs off, curve and noise stay near what the operator knows."""
     space = latents(chain, "torch", bend=1.5)
     point = 1e4 * space.draw(np.random.default_rng(0), 1)[0]
+    point[:3] *= 100.0  # the slowest wave shifts the most
     shift = space.curve_at(point) - space.curve
-    assert np.sqrt((shift**2).sum(-1).mean()) < 2.0 * 1.5 * 2.0
+    assert np.sqrt((shift**2).sum(-1).mean()) == pytest.approx(2.0 * 1.5, rel=1e-3)
     assert 2.0 < np.std(space.noise_at(point)) < 4.0
 
 
