@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -16,9 +16,11 @@ from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.curves import fold_curves
 from protein_lab.design.drawing import Question
 from protein_lab.design.fold_library import Hit
+from protein_lab.design.optimizers.base import Record
+from protein_lab.design.optimizing import optimize_backbone, optimize_start, searches
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sampling import bend_fold, complete_pairs, sample_fields
-from protein_lab.design.selection import Candidate, refine_best
+from protein_lab.design.selection import Candidate, refine_best, remeasured
 from protein_lab.design.steering import Steering
 from protein_lab.flow import FlowSample
 from protein_lab.protein import Protein
@@ -103,12 +105,15 @@ class Attempt:
         The fields.
     candidate : Candidate
         The best of them, refined.
+    searched : dict of str to float
+        Figures of the optimizer; empty without one.
     """
 
     hit: Hit
     curve: FloatArray
     drawn: FlowSample
     candidate: Candidate
+    searched: dict[str, float] = field(default_factory=dict)
 
 
 def from_polymer(request: DesignRequest) -> bool:
@@ -153,7 +158,12 @@ def attempt(
     request, runtime, question = task.request, task.runtime, task.question
     hit, complete, curve = _chosen_curve(task, hits, rng, turn)
     task.clock.lap("fold")
-    drawn = sample_fields(request, runtime.operator, complete, curve, rng, task.steering)
+    noise, searched = None, {}
+    if searches(request, "latents"):
+        found = optimize_start(request, runtime.operator, question.layout, complete, curve, rng)
+        curve, noise, searched = found.curve, found.noise, _told(found.records)
+        task.clock.lap("optimize")
+    drawn = sample_fields(request, runtime.operator, complete, curve, rng, task.steering, noise)
     task.clock.lap("sample")
 
     def is_sound(backbone: FloatArray) -> bool:
@@ -165,7 +175,25 @@ def attempt(
     held = replace(drawn, field=follow_curve(drawn.field, curve, trust))
     best = refine_best(held, question.blueprint, complete, is_sound, task.steering)
     task.clock.lap("refine")
-    return Attempt(hit, curve, drawn, best)
+    if searches(request, "torsions"):
+        states = question.blueprint.secondary_structure
+        turned = optimize_backbone(request, question.layout, states, best.backbone, rng)
+        best = remeasured(best, turned.backbone, question.blueprint, is_sound, task.steering)
+        searched = _told(turned.records)
+        task.clock.lap("optimize")
+    return Attempt(hit, curve, drawn, best, searched)
+
+
+def _told(records: Sequence[Record]) -> dict[str, float]:
+    """Figures of a search for the metrics of its design; none where it could not begin."""
+    if not records:
+        return {}
+    return {
+        "optimizer_steps": float(records[-1].step),
+        "optimizer_evaluations": float(records[-1].evaluations),
+        "objective_first": records[0].best,
+        "objective": records[-1].best,
+    }
 
 
 def _chosen_curve(

@@ -25,8 +25,11 @@ from protein_lab.attempt import (
 )
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.drawing import Question, draw_question
+from protein_lab.design.optimized_sequences import add_optimized
+from protein_lab.design.optimizing import searches
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sequence_bias import sequence_bias
+from protein_lab.design.sequences import sequence_stream
 from protein_lab.design.steering import Steering
 from protein_lab.design.until import Search, Tally
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
@@ -193,12 +196,19 @@ def _measure(
     )
     bias = sequence_bias(request, question.layout)
     draw = runtime.draw_sequences(request, index, best.backbone, bias)
+    if searches(request, "sequences") and draw.failed is None:
+        stream = sequence_stream(request.seed, index)
+        draw = add_optimized(
+            draw, request, runtime.sequences, question.layout, best.backbone, stream
+        )
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)
     checks = (*validate(protein, request.preset), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
-    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
+    metrics = (
+        best.metrics | made.searched | {"mean_uncertainty": float(spread.mean())} | draw.metrics
+    )
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)

@@ -10,8 +10,10 @@ from protein_lab.cli import (
     calibrating,
     designing,
     resources,
+    searching,
     sequences,
     training,
+    validating,
 )
 from protein_lab.cli.app import app, main
 
@@ -22,6 +24,8 @@ __all__ = [
     "designing",
     "main",
     "resources",
+    "searching",
     "sequences",
     "training",
+    "validating",
 ]

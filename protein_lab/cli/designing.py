@@ -1,4 +1,4 @@
-"""Commands on requests and results: design, check, validate, reproduce, report."""
+"""Commands on requests and results: design, check, reproduce, report."""
 
 from __future__ import annotations
 
@@ -198,51 +198,6 @@ def check(request: Path, *, as_json: Json = False) -> int:
             print("The request is valid.")
     is_invalid = any(fault.severity == "error" for fault in faults)
     return EXIT_INVALID_REQUEST if is_invalid else EXIT_DONE
-
-
-@app.command
-def validate(
-    *files: Path, preset: str = "geometry", novelty: bool = False, as_json: Json = False
-) -> int:
-    """Check structure files against a validation preset.
-
-    Parameters
-    ----------
-    files
-        mmCIF, BinaryCIF or PDB files.
-    preset
-        Name of the preset.
-    novelty
-        Also find the real chain that each structure resembles most.
-    as_json
-        Print the checks as JSON.
-    """
-    from protein_lab.protein import Protein
-    from protein_lab.training.corpus import Corpus
-    from protein_lab.training.fold_search import FoldSearch
-    from protein_lab.typing import Check
-    from protein_lab.validation import measure_novelty
-    from protein_lab.validation import validate as run_validation
-
-    if not files:
-        raise ProteinLabError("validate needs at least one structure file, but none was named.")
-    checks: dict[str, list[Check]] = {}
-    search = FoldSearch(Corpus.open()) if novelty else None
-    for path in files:
-        protein = Protein.from_file(path)
-        checks[str(path)] = run_validation(protein, preset)
-        if search is not None:
-            checks[str(path)].append(measure_novelty(protein, search))
-    if as_json:
-        print_json(checks)
-    else:
-        for path, found in checks.items():
-            print(path)
-            for item in found:
-                value = "" if item.value is None else f"{item.value:.4g} {item.unit}"
-                print(f"  {item.verdict:<15}{item.name:<28}{value} {item.details}".rstrip())
-    failed = any(item.verdict == "fail" for found in checks.values() for item in found)
-    return EXIT_FAILED if failed else EXIT_DONE
 
 
 @app.command

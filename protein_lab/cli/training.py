@@ -29,7 +29,8 @@ def train(
 ) -> int:
     """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
 
-    Several processes that torchrun starts train together, one a GPU.
+    Several processes that torchrun starts train together, one a GPU. The operator ``quality`` is
+    trained on decoys, which are made first and kept.
 
     Parameters
     ----------
@@ -68,6 +69,14 @@ def train(
             f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
         )
     _check_numbers(hours, steps, checkpoint_minutes)
+    if operator == "quality":
+        given = (hours, recipe, resume or None, change_options or None, shipped or None)
+        if any(value is not None for value in given):
+            raise ProteinLabError(
+                "The quality operator takes --steps, --seed, --out, --backend and --device alone.",
+                "Run the same command again to go on with decoys that were made.",
+            )
+        return _train_quality(out, steps, seed or 0, backend, device)
     folder = out or Path("runs") / operator
     plan = load_recipe(recipe) if recipe else None
     options, config = plan_run(operator, plan, seed, resume)
@@ -95,6 +104,21 @@ def train(
             return EXIT_INTERRUPTED
     digest = trainer.export(folder)
     print(f"Weights: {folder / operator}.safetensors (SHA-256 {digest[:16]}…)")
+    return EXIT_DONE
+
+
+def _train_quality(
+    out: Path | None, steps: int, seed: int, backend: str, device: str | None
+) -> int:
+    """Make decoys in the folder, train on them, and write weights beside them."""
+    from protein_lab.experiments.predictor_run import build_quality
+    from protein_lab.experiments.predictor_training import OPTIONS
+
+    path = build_quality(
+        out or Path("runs") / "quality", steps=steps or OPTIONS.total_steps, seed=seed,
+        backend=backend, device=device or "cpu", say=say,
+    )  # fmt: skip
+    print(f"Weights: {path}")
     return EXIT_DONE
 
 

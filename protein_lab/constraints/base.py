@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from protein_lab.errors import ProteinLabError
-from protein_lab.typing import Fault, FloatArray, Measurement
+from protein_lab.typing import Fault, FloatArray, IntArray, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -264,6 +264,36 @@ class BlueprintAsking(Protocol):
             Elements that lie beside each other, counted from 0 along the chain over all of
             ``states``.
         """
+        ...
+
+
+@runtime_checkable
+class Tiling(Protocol):
+    """A constraint by which parts of a blueprint are alike."""
+
+    def tile(
+        self, states: str, pairs: Sequence[tuple[int, int, str]]
+    ) -> tuple[str, Sequence[tuple[int, int, str]]]:
+        """Change a blueprint that was drawn so that they are.
+
+        Parameters
+        ----------
+        states : str
+            One letter ``H``, ``E`` or ``L`` a residue.
+        pairs : sequence of (first, second, orientation)
+            Elements counted from 0 along ``states``.
+
+        Returns
+        -------
+        states : str
+            Of the same length.
+        pairs : sequence of (first, second, orientation)
+            Elements counted along the new states.
+        """
+        ...
+
+    def equal_positions(self, layout: Layout) -> IntArray:
+        """Give numbers, ``(residue,)``: residues of equal number have equal amino acids."""
         ...
 
 

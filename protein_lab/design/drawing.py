@@ -10,7 +10,14 @@ from typing import Final
 import numpy as np
 
 from protein_lab.constants import UNSPECIFIED
-from protein_lab.constraints.base import BlueprintAsking, Constraint, Layout, Placement, Placing
+from protein_lab.constraints.base import (
+    BlueprintAsking,
+    Constraint,
+    Layout,
+    Placement,
+    Placing,
+    Tiling,
+)
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
@@ -87,6 +94,7 @@ def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corp
     is_fixed = not placed and not open_length
     for _ in range(MAX_DRAWS):
         blueprint, drawn = _complete(request, states, asked, rng, corpus)
+        blueprint = _tiled(request, blueprint)
         is_fixed = is_fixed and not drawn
         pairs = [(pair.first, pair.second, pair.orientation) for pair in blueprint.pairs]
         cost = sum(item.blueprint_cost(blueprint.secondary_structure, pairs) for item in judges)
@@ -97,6 +105,17 @@ def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corp
     places = {item: placement.residues for item, placement in placed.items()}
     layout = Layout(length, asked, best.secondary_structure, places)
     return Question(best, layout, is_fixed)
+
+
+def _tiled(request: DesignRequest, blueprint: Blueprint) -> Blueprint:
+    """Let constraints make parts of a blueprint alike."""
+    for item in request.constraints:
+        if isinstance(item, Tiling):
+            pairs = [(pair.first, pair.second, pair.orientation) for pair in blueprint.pairs]
+            states, found = item.tile(blueprint.secondary_structure, pairs)
+            kept = (Pair(*pair) for pair in found)  # pyright: ignore[reportArgumentType]
+            blueprint = Blueprint(states, tuple(kept))
+    return blueprint
 
 
 def _place(request: DesignRequest, rng: np.random.Generator) -> dict[Constraint, Placement]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from protein_lab.constraints.base import Constraint, Layout, Restraining, SequenceAsking
+from protein_lab.constraints.base import Constraint, Layout, Restraining
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.objective import Objective, ObjectiveError, Subject, Term
 from protein_lab.design.optimizer_options import (
@@ -33,6 +33,7 @@ from protein_lab.design.optimizers.base import (
 from protein_lab.design.optimizers.evolutionary import Covariance
 from protein_lab.design.optimizers.gradient import GRADIENT_COST, Gradient
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_bias import sequence_bias
 from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.design.spaces.latents import Latents
 from protein_lab.design.spaces.sequences import Sequences, bias_term
@@ -53,6 +54,9 @@ from protein_lab.models.sequence import SequenceOperator
 from protein_lab.typing import FloatArray
 
 _STARTS: Final = 4
+_ENOUGH: Final = 0.1
+"""Nats; a field that is refined afterwards need not be better."""
+
 _MARGIN_WEIGHT: Final = 10.0
 """Nats that a unit of a margin counts; most margins without an energy are fractions."""
 
@@ -155,7 +159,7 @@ def optimize_start(
         clash_term(0.2),
         compactness_term(blueprint.length),
     ]
-    found = _search(options, space, terms, rng)
+    found = _search(options, space, terms, rng, _ENOUGH)
     if isinstance(found, str):
         return Start(curve, noise, (), found)
     state, records, stopped = found
@@ -304,13 +308,11 @@ def optimize_sequence(
     ObjectiveError
         When a term fails at once.
     """
-    space = Sequences(operator, backbone, options, rng)
+    bias = sequence_bias(request, layout)
+    space = Sequences(operator, backbone, options, rng, bias)
     terms = [space.likelihood_term()]
-    terms += [
-        bias_term(item.residue_bias(layout), f"residue types [{number}]")
-        for number, item in enumerate(request.constraints)
-        if isinstance(item, SequenceAsking)
-    ]
+    if bias is not None:
+        terms.append(bias_term(bias, "constraints"))
     found = _search(_required(request), space, terms, rng)
     if isinstance(found, str):
         raise ObjectiveError(found)
@@ -343,7 +345,11 @@ def strategy_of(options: AnyOptimizer) -> Optimizer:
 
 
 def _search(
-    options: AnyOptimizer, space: Space, terms: Sequence[Term], rng: np.random.Generator
+    options: AnyOptimizer,
+    space: Space,
+    terms: Sequence[Term],
+    rng: np.random.Generator,
+    target: float = -np.inf,
 ) -> tuple[State, tuple[Record, ...], str] | str:
     """Run the asked search; a string where it could not even begin."""
     strategy = strategy_of(options)
@@ -351,5 +357,5 @@ def _search(
         state = strategy.init(Problem(space, (Objective(terms),)), rng)
     except ObjectiveError as error:
         return str(error)
-    found = run(strategy, state, options.budget)
+    found = run(strategy, state, options.budget, target=target)
     return found.state, found.records, found.stopped

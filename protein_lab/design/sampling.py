@@ -108,6 +108,7 @@ def sample_fields(
     curve: FloatArray,
     rng: np.random.Generator,
     steering: Steering | None = None,
+    noise: FloatArray | None = None,
 ) -> FlowSample:
     """Draw fields around a coarse curve.
 
@@ -125,8 +126,11 @@ def sample_fields(
         The stream of the design.
     steering : Steering, optional
         What the constraints pull at.
+    noise : ndarray, shape=(sample, residue, 3, 3), optional
+        What to start from; drawn when it is not given.
     """
-    noise = draw_noise(rng, request.samples_per_design, blueprint.length)
+    if noise is None:
+        noise = draw_noise(rng, request.samples_per_design, blueprint.length)
     steer = steering.move_fields if steering is not None and steering.restraints else None
     return sample(operator, conditions_of(blueprint, curve), noise, request.steps, steer=steer)
 

@@ -184,6 +184,47 @@ class Candidate:
         )
 
 
+def _measured(
+    backbone: FloatArray,
+    asked: Blueprint,
+    more: dict[str, float],
+    raw: dict[str, float],
+    is_sound: Callable[[FloatArray], bool],
+    steering: Steering | None,
+) -> Candidate:
+    knotted = find_knot(backbone[:, 1]).name != UNKNOT
+    sound = not knotted and is_sound(backbone)
+    missed = 0 if steering is None else steering.num_missed(backbone)
+    metrics = backbone_metrics(backbone, asked) | more
+    return Candidate(backbone, metrics, raw, sound, knotted, missed)
+
+
+def remeasured(
+    candidate: Candidate,
+    backbone: FloatArray,
+    asked: Blueprint,
+    is_sound: Callable[[FloatArray], bool],
+    steering: Steering | None,
+) -> Candidate:
+    """Take another backbone in place of that of a candidate, if it is no worse.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        What was refined.
+    backbone : ndarray, shape=(residue, 4, 3)
+        N, CA, C, O of what came of it, angstrom.
+    asked, is_sound, steering
+        As for :func:`refine_best`.
+    """
+    if backbone is candidate.backbone:
+        return candidate
+    moved = {"moved_rmsd": candidate.metrics["moved_rmsd"]}
+    other = _measured(backbone, asked, moved, candidate.field_metrics, is_sound, steering)
+    # what a search gained shows in the margins, so a small loss of score does not undo it
+    return other if other.rank[:3] >= candidate.rank[:3] else candidate
+
+
 def refine_best(
     drawn: FlowSample,
     asked: Blueprint,
@@ -212,12 +253,8 @@ def refine_best(
     candidates: list[Candidate] = []
     for number in order:
         refined = refine(drawn.field[number], complete, drawn.sigma[number], steering=steering)
-        metrics = backbone_metrics(refined.backbone, asked)
-        metrics["moved_rmsd"] = refined.moved_rmsd
-        knotted = find_knot(refined.backbone[:, 1]).name != UNKNOT
-        sound = not knotted and is_sound(refined.backbone)
-        missed = 0 if steering is None else steering.num_missed(refined.backbone)
-        made = Candidate(refined.backbone, metrics, raw[number], sound, knotted, missed)
+        moved = {"moved_rmsd": refined.moved_rmsd}
+        made = _measured(refined.backbone, asked, moved, raw[number], is_sound, steering)
         candidates.append(made)
         if made.is_enough or (made.is_acceptable and len(candidates) == _MOST_REFINED):
             break

@@ -175,7 +175,7 @@ class DecoyMaker:
         drawn = sample(self.operator, conditions_of(blueprint, curve), noise, _STEPS)
         return np.asarray(drawn.field[0], dtype=np.float64)
 
-    def _refined(self, field: Trace, blueprint: Blueprint) -> FloatArray | None:
+    def _refined(self, field: FloatArray, blueprint: Blueprint) -> FloatArray | None:
         try:
             return refine(field[:, :3], blueprint, options=_OPTIONS).backbone
         except (GeometryError, np.linalg.LinAlgError):

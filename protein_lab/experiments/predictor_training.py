@@ -18,11 +18,11 @@ from protein_lab.models.quality import QualityConfig, QualityInputs, QualityOper
 from protein_lab.training.gradients import clipped
 from protein_lab.training.options import TrainingOptions
 
-WHOLE_WEIGHT: Final = 2.0
+WHOLE_WEIGHT: Final = 1.0
 """Weight of the squared error of a model's mean, beside that of its residues."""
 
 OPTIONS: Final = TrainingOptions(
-    learning_rate=1e-3, warmup=100, cooldown=0.5, average=0.995, total_steps=3000
+    learning_rate=1e-3, warmup=100, cooldown=0.5, average=0.99, total_steps=700
 )
 RESIDUES: Final = 768
 _REPORT_EVERY: Final = 100

@@ -29,8 +29,9 @@ from protein_lab.models.sequence import (
 from protein_lab.operators.kernel import dense, normalize
 from protein_lab.operators.neighborhood import PAIR_FEATURES, geometry_attention, transition
 
-EVIDENCE = NUM_TYPES + 7
-"""Type of the residue, whether it is known, its energies, and how many neighbors it has."""
+EVIDENCE = NUM_TYPES + 18
+"""Type of the residue, whether it is known, its energies and number of neighbors, the same of its
+stretch of the chain, and the five z-scores of the chain."""
 
 CENTER, SPREAD = 0.65, 0.2
 """About the mean and the standard deviation of lDDT over decoys."""

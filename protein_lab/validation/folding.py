@@ -1,4 +1,4 @@
-"""Self-consistency with a folding program that the user has: does the sequence fold back?
+"""Self-consistency with a folding program that the user has: whether a sequence folds back.
 
 Nothing of the kind is part of this package. The program is started as it is; what it writes is
 read like any structure file, and what cannot be compared is not reported as a number.

@@ -9,6 +9,7 @@ says nothing about whether a fold is stable.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import random
@@ -177,17 +178,14 @@ def _openmm_seed(seed: int) -> int:
 
 
 def _simulation(topology: Any, positions: Any, seed: int) -> Any:
-    from openmm import LangevinMiddleIntegrator, Platform, app, unit
+    """Set up the force field and the integrator; numbers are in OpenMM's nanometer, ps, K, u."""
+    from openmm import LangevinMiddleIntegrator, Platform, app
 
+    method: Any = app.CutoffNonPeriodic
     system = app.ForceField(*_FORCE_FIELD).createSystem(
-        topology,
-        nonbondedMethod=app.CutoffNonPeriodic,
-        nonbondedCutoff=_CUTOFF * unit.nanometer,
-        hydrogenMass=_HYDROGEN_MASS * unit.amu,
+        topology, nonbondedMethod=method, nonbondedCutoff=_CUTOFF, hydrogenMass=_HYDROGEN_MASS
     )
-    integrator = LangevinMiddleIntegrator(
-        _TEMPERATURE * unit.kelvin, _FRICTION / unit.picosecond, _STEP * unit.picoseconds
-    )
+    integrator = LangevinMiddleIntegrator(_TEMPERATURE, _FRICTION, _STEP)
     integrator.setRandomNumberSeed(_openmm_seed(seed))
     platform = Platform.getPlatformByName("CPU")
     simulation = app.Simulation(topology, system, integrator, platform, _PROPERTIES)
@@ -206,8 +204,7 @@ def _minimize(simulation: Any, late: Callable[[], bool]) -> bool:
 
 def _state(simulation: Any, alphas: list[int]) -> tuple[float, FloatArray]:
     """Potential energy in kJ/mol and CA atoms in angstrom."""
-    from openmm import unit
-
+    unit: Any = importlib.import_module("openmm.unit")  # its names are made when it is loaded
     state = simulation.context.getState(getEnergy=True, getPositions=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     places = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)

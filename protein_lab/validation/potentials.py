@@ -250,7 +250,11 @@ def energies(chain: Chain, tables: Potentials) -> dict[str, float]:
         Nats a residue; ``packing`` is a number of neighbors. Quantities that need to know the
         residues are left out where more than a tenth is unknown.
     """
-    given = residue_energies(chain, tables)
+    return energies_of(residue_energies(chain, tables))
+
+
+def energies_of(given: ResidueEnergies) -> dict[str, float]:
+    """Average over the residues of a chain; see :func:`energies`."""
     found = {"packing": float(given.neighbors.mean())}
     if given.inner.any():
         found["torsion_any"] = float(given.torsion_any[given.inner].mean())

@@ -17,11 +17,14 @@ from protein_lab.constraints.content import Content
 from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.hotspots import Hotspots
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.ligand import Ligand, LigandAtom
+from protein_lab.constraints.metal_site import MetalLigand, MetalSite
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.repeats import Repeats
 from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
@@ -30,6 +33,8 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
 )
 from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.solubility_proxy import SolubilityProxy
+from protein_lab.constraints.stability_proxy import StabilityProxy
 from protein_lab.constraints.structure_source import StructureSource, structure_text
 from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
@@ -40,21 +45,6 @@ from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
 LENGTH = 24
-EXAMPLES: list[AnyConstraint] = [
-    SecondaryStructure(string="L" + "H" * 22 + "L"),
-    SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
-    Pairing(first=1, second=2, orientation="antiparallel"),
-    Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
-    RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
-    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
-    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
-    Content(helix=(50, 100), strands=0),
-    Disulfide(first=3, second=20),
-    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
-]
-LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
-
-pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: item.kind)
 
 
 def helix(length: int = LENGTH) -> Protein:
@@ -92,6 +82,10 @@ EXAMPLES: list[AnyConstraint] = [
         residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
     ),
     Disulfide(first=3, second=20),
+    Hotspots(target=StructureSource(text=structure_text(helix())), hotspots=("A9", "A13")),
+    MetalSite(ligands=tuple(MetalLigand(position=place, residue="H") for place in (3, 7, 10))),
+    SolubilityProxy(max=-0.2),
+    StabilityProxy(max=40.0),
     ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
     Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
     RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
@@ -110,6 +104,7 @@ EXAMPLES: list[AnyConstraint] = [
     ),
     Symmetry(group="C2", contacts=4),
     Custom(name="spans", parameters={"most": 40.0}),
+    Repeats(copies=2, max_rmsd=0.5),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 

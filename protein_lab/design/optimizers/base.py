@@ -7,12 +7,10 @@ thread). Randomness comes from the seed in the state and the number of the step.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
@@ -20,13 +18,10 @@ from numpy.typing import NDArray
 
 from protein_lab.design.objective import Evaluation, Objective, ObjectiveError, Subject
 from protein_lab.errors import ProteinLabError
-from protein_lab.models.weights import write_atomically
 from protein_lab.typing import FloatArray
 
 Point = NDArray[Any]
 """A place in a search space: one array of numbers, whatever the space."""
-
-STATE_VERSION: Final = 1
 
 
 class Space(Protocol):
@@ -327,18 +322,21 @@ def run(
     state: State,
     budget: int,
     told: Callable[[Record], None] | None = None,
+    target: float = -np.inf,
 ) -> Outcome:
-    """Step until a number of evaluations is spent.
+    """Step until a number of evaluations is spent, or the value is low enough.
 
     Parameters
     ----------
     optimizer : Optimizer
     state : State
-        From ``optimizer.init`` or :func:`load_state`.
+        From ``optimizer.init``, or loaded.
     budget : int
         Evaluations after which no further step begins.
     told : callable, optional
         Called with every record.
+    target : float
+        Value at which the search ends.
 
     Returns
     -------
@@ -347,6 +345,8 @@ def run(
     """
     records: list[Record] = []
     while state.numbers["evaluations"] < budget:
+        if state.value <= target:
+            return Outcome(state, tuple(records), f"The value is at most {target:g}.")
         try:
             state, record = optimizer.step(state)
         except ObjectiveError as error:
@@ -357,67 +357,3 @@ def run(
         if record.finished:
             return Outcome(state, tuple(records), "The search has converged.")
     return Outcome(state, tuple(records))
-
-
-def save_state(state: State, path: Path) -> None:
-    """Write a state as one safetensors file, its JSON values in the header.
-
-    Parameters
-    ----------
-    state : State
-    path : Path
-        Its folder must be there; an older file is replaced as a whole.
-    """
-    from safetensors.numpy import save
-
-    arrays = {name: np.ascontiguousarray(value) for name, value in state.arrays.items()}
-    told = {
-        "version": STATE_VERSION,
-        "kind": state.kind,
-        "space": state.problem.space.name,
-        "numbers": state.numbers,
-    }
-    write_atomically(path, save(arrays, metadata={"search": json.dumps(told, sort_keys=True)}))
-
-
-def load_state(path: Path, problem: Problem, kind: str) -> State:
-    """Read a state that :func:`save_state` wrote.
-
-    Parameters
-    ----------
-    path : Path
-    problem : Problem
-        What the search was about; it is not in the file.
-    kind : str
-        Strategy that will continue it.
-
-    Raises
-    ------
-    ProteinLabError
-        When there is no such file, it is damaged, or it belongs to another search.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            told = json.loads((file.metadata() or {})["search"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found = (told["version"], told["kind"], told["space"])
-        numbers = told["numbers"]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ProteinLabError(
-            f"Expected the state of a search in {path}, but it cannot be read: {error}.",
-            "Begin the search anew.",
-        ) from error
-    if found != (STATE_VERSION, kind, problem.space.name):
-        raise ProteinLabError(
-            f"The state in {path} belongs to a search of {found[2]} by {found[1]} "
-            f"(version {found[0]}), not of {problem.space.name} by {kind}.",
-            "Continue it with what began it, or begin anew.",
-        )
-    return State(problem, kind, arrays, numbers)
-
-
-def best_so_far(records: Sequence[Record]) -> list[tuple[int, float]]:
-    """List evaluations and best value after each step, as plots show them."""
-    return [(record.evaluations, record.best) for record in records]

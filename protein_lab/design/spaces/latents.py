@@ -197,17 +197,23 @@ def noise_matrix(length: int) -> FloatArray:
     return np.tril(kept) * spread
 
 
+def _shift(modes: FloatArray) -> FloatArray:
+    """Share of each mode in the mean square shift of the curve, over that of a typical draw."""
+    number = np.arange(1, len(modes) + 1)[:, None]
+    return 1.0 / (number**2 * 3.0 * (1.0 / number**2).sum())
+
+
 def _held(modes: FloatArray) -> FloatArray:
-    """Keep modes from growing without bound: twice the length of a typical draw is the most."""
-    most = _FARTHEST**2 * modes.size
-    return modes / np.sqrt(1.0 + (modes**2).sum() / most)
+    """Keep modes from growing without bound: twice the shift of a typical draw is the most."""
+    square = (_shift(modes) * modes**2).sum()
+    return modes / np.sqrt(1.0 + square / _FARTHEST**2)
 
 
 def _held_back(modes: FloatArray, gradient: FloatArray) -> FloatArray:
-    most = _FARTHEST**2 * modes.size
-    scale = 1.0 + (modes**2).sum() / most
-    along = (modes * gradient).sum() / (most * scale)
-    return (gradient - along * modes) / np.sqrt(scale)
+    share = _shift(modes)
+    scale = 1.0 + (share * modes**2).sum() / _FARTHEST**2
+    along = (modes * gradient).sum() / (_FARTHEST**2 * scale)
+    return (gradient - along * share * modes) / np.sqrt(scale)
 
 
 def _on_sphere(innovations: FloatArray) -> FloatArray:

@@ -37,6 +37,8 @@ class Sequences:
         Temperature, fixed residues and excluded amino acids.
     rng : Generator
         Draws the order in which residues see each other where a sequence is scored.
+    bias : ndarray, shape=(residue, 20), optional
+        Nats granted to amino acids; what minus infinity forbids is never drawn.
     """
 
     name = "sequences"
@@ -47,8 +49,10 @@ class Sequences:
         backbone: FloatArray,
         options: SequenceOptions,
         rng: np.random.Generator,
+        bias: FloatArray | None = None,
     ) -> None:
         self.operator, self.backbone, self.options = operator, backbone, options
+        self.bias = bias
         size, xp = len(backbone), operator.backend
         self.free = np.ones(size, dtype=bool)
         for item in options.fixed:
@@ -65,7 +69,10 @@ class Sequences:
         """Distribution that moves draw from, shape (residue, 20)."""
         operator = self.operator
         found = operator.backend.to_numpy(operator.first_logits(self._encoded))[0]
-        logits = found.astype(np.float64) / max(options.temperature, 0.3)
+        logits = found.astype(np.float64)
+        if self.bias is not None:
+            logits = logits + self.bias
+        logits = logits / max(options.temperature, 0.3)
         logits[:, residue_types(options.excluded)] = -np.inf
         chance = np.exp(logits - logits.max(axis=1, keepdims=True))
         # what the operator thinks hopeless may still serve another term
@@ -78,7 +85,7 @@ class Sequences:
         while len(found) < count:
             size = min(_AT_ONCE, count - len(found))
             options = msgspec.structs.replace(self.options, num_sequences=size)
-            made = design_sequences(self.operator, self.backbone, options, rng)
+            made = design_sequences(self.operator, self.backbone, options, rng, self.bias)
             found += [residue_types(item.sequence) for item in made]
         return found
 
