@@ -29,6 +29,7 @@ from protein_lab.design.density import density_faults
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
+from protein_lab.design.placing_checks import placing_faults
 from protein_lab.design.sequence_bias import bias_faults
 from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
@@ -192,6 +193,7 @@ def _other_faults(
     yield from bias_faults(sound, request.sequence, shortest)
     yield from density_faults(sound, longest)
     yield from shared_residue_faults(sound)
+    yield from placing_faults(sound)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:
