@@ -6,47 +6,46 @@ so that neither the number of workers nor the order of work changes a bit of it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
-from protein_lab.design.adherence import follow_curve, trust_in_curve
-from protein_lab.design.blueprint import Blueprint
-from protein_lab.design.curves import fold_curves
-from protein_lab.design.fold_library import Hit
-from protein_lab.design.request import DesignRequest
-from protein_lab.design.sampling import (
-    Question,
-    bend_fold,
-    complete_pairs,
-    draw_question,
-    sample_fields,
+from protein_lab.attempt import (
+    POLYMER,
+    Attempt,
+    Clock,
+    Task,
+    attempt,
+    from_polymer,
+    source_of,
+    without_fold,
 )
-from protein_lab.design.selection import Candidate, outcome, rank_key, refine_best
+from protein_lab.design.blueprint import Blueprint
+from protein_lab.design.drawing import Question, draw_question
+from protein_lab.design.optimized_sequences import add_optimized
+from protein_lab.design.optimizing import searches
+from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_bias import sequence_bias
+from protein_lab.design.sequences import sequence_stream
+from protein_lab.design.steering import Steering
+from protein_lab.design.until import Search, Tally
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
-from protein_lab.flow import FlowSample
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
 from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
+from protein_lab.store.conclusion import conclude
 from protein_lab.store.schema import Design, DesignResult
-from protein_lab.training.corpus import Corpus
-from protein_lab.typing import Fault, FloatArray
+from protein_lab.typing import Fault
 from protein_lab.validation import measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
 MAX_ATTEMPTS: Final = 4
 """Curves that a design tries until a backbone passes the checks of its preset."""
-
-POLYMER: Final = Hit(-1, 0.0, (), "assembled")
-"""Stands for no fold at all: the curve was drawn from a random polymer."""
-
-_KEEPS_PAIRS: Final = 0.5
-"""Novelty below which the pairs of a fold are asked for beside those of the request."""
 
 _EXPECTED_FAILURES: Final = (
     ProteinLabError,
@@ -102,51 +101,21 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     identity = runtime.request_id(request)
     _ = runtime.calibrator
     question = draw_question(request, _stream(request, 0), runtime.corpus)
-    if _from_polymer(request) or request.novelty > 0.0:
+    if from_polymer(request) or request.novelty > 0.0:
         _ = runtime.curves
     if not question.is_fixed:
         return Plan(request, identity, None, (), tuple(faults))
-    if _from_polymer(request):
+    if from_polymer(request):
         return Plan(request, identity, question.blueprint, (), tuple(faults))
     with one_thread(runtime):
         hits = runtime.hits(question.blueprint)
-    sources = tuple(dict.fromkeys(_source(hit, runtime.corpus) for hit in hits))
+    sources = tuple(dict.fromkeys(source_of(hit, runtime.corpus) for hit in hits))
     return Plan(request, identity, question.blueprint, sources, tuple(faults))
 
 
 def _stream(request: DesignRequest, index: int) -> np.random.Generator:
     """Random stream of one design, whatever else is computed before or beside it."""
     return np.random.default_rng(np.random.SeedSequence([request.seed, index]))
-
-
-def _from_polymer(request: DesignRequest) -> bool:
-    """Tell whether nothing of a real fold is used; of one that is dissolved nothing is left."""
-    return request.prior == "polymer" or request.novelty >= 1.0
-
-
-def _source(hit: Hit, corpus: Corpus) -> str:
-    """Name the chains that a hit takes its fold from."""
-    if hit is POLYMER:
-        return "polymer"
-    if hit.chain_index >= 0:
-        return corpus.ids[hit.chain_index]
-    return "+".join(_source(part.hit, corpus) for part in hit.parts) or "random coil"
-
-
-class _Clock:
-    """Seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.timings[stage] = self.timings.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    def total(self) -> dict[str, float]:
-        return self.timings | {"total": time.perf_counter() - self._start}
 
 
 def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
@@ -166,20 +135,22 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
     Design
         Its ``failed`` says why when no backbone came out.
     """
-    clock = _Clock()
+    clock = Clock()
     blueprint, source = Blueprint(""), ""
     try:
         with one_thread(runtime):
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = (POLYMER,) if _from_polymer(request) else runtime.hits(blueprint)
+            hits = without_fold(request) or runtime.hits(blueprint)
             first = index % len(hits) if question.is_fixed else 0
             # likely folds come several times; another try takes another one
             order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
-            made = _attempt(request, runtime, question, order, rng, clock, (index, 0))
+            steering = Steering.of(request.constraints, question.layout)
+            task = Task(request, runtime, question, steering, clock)
+            made = attempt(task, order, rng, (index, 0))
             for following in range(1, MAX_ATTEMPTS):
-                if made.candidate.is_sound:
+                if made.candidate.is_acceptable:
                     break
                 cut = following % len(order)
                 again = order[cut:] + order[:cut]
@@ -188,7 +159,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     again = (POLYMER,)
                 made = max(
                     made,
-                    _attempt(request, runtime, question, again, rng, clock, (index, following)),
+                    attempt(task, again, rng, (index, following)),
                     key=lambda item: item.candidate.rank,
                 )
             if made.candidate.is_knotted:
@@ -196,7 +167,7 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
                     f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
                     "Ask for more designs, or for another seed.",
                 )
-            source = _source(made.hit, runtime.corpus)
+            source = source_of(made.hit, runtime.corpus)
             return _measure(request, index, runtime, question, made, clock)
     except _EXPECTED_FAILURES as error:
         return Design(
@@ -210,88 +181,34 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Attempt:
-    """A backbone made from one fold."""
-
-    hit: Hit
-    curve: FloatArray
-    drawn: FlowSample
-    candidate: Candidate
-
-
-def _attempt(
-    request: DesignRequest,
-    runtime: Runtime,
-    question: Question,
-    hits: Sequence[Hit],
-    rng: np.random.Generator,
-    clock: _Clock,
-    turn: tuple[int, int],
-) -> _Attempt:
-    """Find a coarse curve, sample fields around it and refine them."""
-    hit, complete, curve = _coarse_curve(request, runtime, question, hits, rng, turn)
-    clock.lap("fold")
-    drawn = sample_fields(request, runtime.operator, complete, curve, rng)
-    clock.lap("sample")
-
-    def is_sound(backbone: FloatArray) -> bool:
-        checks = validate(Protein.from_backbone(backbone), request.preset)
-        return all(check.verdict != "fail" for check in checks)
-
-    # the uncertainty is that of what was drawn; only the refinement starts from moved fields
-    trust = trust_in_curve(hit.score) if request.novelty == 0.0 else 0.0
-    held = replace(drawn, field=follow_curve(drawn.field, curve, trust))
-    best = refine_best(held, question.blueprint, complete, is_sound)
-    clock.lap("refine")
-    return _Attempt(hit, curve, drawn, best)
-
-
-def _coarse_curve(
-    request: DesignRequest,
-    runtime: Runtime,
-    question: Question,
-    hits: Sequence[Hit],
-    rng: np.random.Generator,
-    turn: tuple[int, int],
-) -> tuple[Hit, Blueprint, FloatArray]:
-    """Give a curve, the fold it comes from, and the blueprint with the pairs of that fold."""
-    blueprint = question.blueprint
-    alone = _from_polymer(request) or hits[0] is POLYMER
-    if alone and question.is_fixed:
-        return POLYMER, blueprint, runtime.shared_curve(blueprint, request.seed, *turn)
-    if alone:
-        return POLYMER, blueprint, fold_curves(runtime.curves, blueprint, rng)[0]
-    hit, curve = bend_fold(runtime.library, hits, blueprint, rng)
-    complete = complete_pairs(blueprint, hit, runtime.corpus)
-    if request.novelty > 0.0:
-        # what is dissolved need not keep the pairs that nobody asked for
-        wanted = complete if request.novelty < _KEEPS_PAIRS else blueprint
-        (curve,) = fold_curves(runtime.curves, wanted, rng, known=curve, novelty=request.novelty)
-        return hit, wanted, curve
-    return hit, complete, curve
-
-
 def _measure(
     request: DesignRequest,
     index: int,
     runtime: Runtime,
     question: Question,
-    made: _Attempt,
-    clock: _Clock,
+    made: Attempt,
+    clock: Clock,
 ) -> Design:
     """Measure and validate one design."""
     best, states = made.candidate, question.blueprint.secondary_structure
     spread = runtime.calibrator.uncertainty(
         made.drawn, request.steps, best.backbone[:, 1], states, made.curve
     )
-    draw = runtime.draw_sequences(request, index, best.backbone)
+    bias = sequence_bias(request, question.layout)
+    draw = runtime.draw_sequences(request, index, best.backbone, bias)
+    if searches(request, "sequences") and draw.failed is None:
+        stream = sequence_stream(request.seed, index)
+        draw = add_optimized(
+            draw, request, runtime.sequences, question.layout, best.backbone, stream
+        )
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)
     checks = (*validate(protein, request.preset), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
-    metrics = best.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
+    metrics = (
+        best.metrics | made.searched | {"mean_uncertainty": float(spread.mean())} | draw.metrics
+    )
     if made.hit.chain_index >= 0:
         chain = runtime.corpus.chain(made.hit.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
@@ -304,7 +221,7 @@ def _measure(
         backbone=best.backbone,
         uncertainty=spread,
         blueprint=question.blueprint,
-        source=_source(made.hit, runtime.corpus),
+        source=source_of(made.hit, runtime.corpus),
         sequences=draw.drawn,
         sequence_failed=draw.failed,
         measurements=measurements,
@@ -315,7 +232,12 @@ def _measure(
     )
 
 
-def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime) -> DesignResult:
+def assemble(
+    request: DesignRequest,
+    designs: Sequence[Design],
+    runtime: Runtime,
+    search: Search | None = None,
+) -> DesignResult:
     """Rank finished designs and put the answer together.
 
     Parameters
@@ -326,25 +248,22 @@ def assemble(request: DesignRequest, designs: Sequence[Design], runtime: Runtime
         In any order; failed ones stay in the result.
     runtime : Runtime
         What made them.
+    search : Search or None
+        How they came about, where the request says until when; then all accepted ones are kept,
+        and as many of the best others as were wanted.
     """
-    ranked = sorted(
-        designs,
-        key=lambda item: rank_key(
-            item.failed, item.checks, item.measurements, item.metrics, item.index
-        ),
-    )
-    losses = [
-        {check.name for check in item.checks if check.verdict == "fail"}
-        | {found.constraint for found in item.measurements if found.verdict == "fail"}
-        | ({"no backbone"} if item.failed is not None else set())
-        for item in ranked
-    ]
+    found = conclude(request, designs, search)
+    origin = provenance(request, runtime, designs)
+    if found.search is not None:
+        origin |= {"search": msgspec.to_builtins(found.search)}
     return DesignResult(
         request=request,
         request_id=runtime.request_id(request),
-        designs=tuple(ranked),
-        outcome=outcome(losses, request.num_designs),
-        provenance=provenance(request, runtime, designs),
+        designs=found.designs,
+        outcome=found.outcome,
+        provenance=origin,
+        search=found.search,
+        relaxations=found.relaxations,
     )
 
 
@@ -375,9 +294,14 @@ def design(
         With all faults of the request.
     """
     plan(request, runtime)
+    tally = Tally(request.until, request.num_designs)
     designs: list[Design] = []
-    for index in range(request.num_designs):
+    for index in tally.indices():
         designs.append(design_one(request, index, runtime))
         if progress is not None:
             progress(designs[-1], len(designs))
-    return assemble(request, designs, runtime)
+        tally.take(index, designs[-1].accepted)
+        tally.look_at_clock()
+        if tally.is_over:
+            break
+    return assemble(request, designs, runtime, tally.search())

@@ -24,6 +24,7 @@ from protein_lab.constraints.fields import Conditions, check_conditions, check_f
 from protein_lab.errors import GeometryError, ProteinLabError
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.operators.prior import backbone_noise
+from protein_lab.typing import FloatArray
 
 LIBRARY_CURVE_ERROR = 1.0
 """How far a curve warped from a library fold is taken to be from the true axis, angstrom."""
@@ -120,6 +121,7 @@ def sample(
     *,
     curve_error: float = LIBRARY_CURVE_ERROR,
     guidance: float = 0.0,
+    steer: Callable[[FloatArray], FloatArray] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FlowSample:
     """Integrate the flow from noise to backbone fields.
@@ -144,6 +146,9 @@ def sample(
     guidance : float
         How far to go beyond what the operator draws, away from what it would draw without
         secondary structure and pairing (Ho & Salimans, 2022); doubles the cost unless it is 0.
+    steer : callable, optional
+        Moves the clean fields (sample, residue, 3, 3) that the operator expects, in angstrom, at
+        every step, to where constraints hold.
     progress : callable, optional
         Called with the number of evaluations done and of all of them.
 
@@ -180,7 +185,7 @@ def sample(
 
         try:
             drawn.append(
-                _integrate(operator, conditions, group, steps, curve_error, guidance, told)
+                _integrate(operator, conditions, group, steps, curve_error, guidance, steer, told)
             )
         except (MemoryError, RuntimeError) as error:
             waiting = [*_smaller(group, conditions.length, error), *waiting]
@@ -231,6 +236,7 @@ def _integrate(
     steps: int,
     curve_error: float,
     guidance: float,
+    steer: Callable[[FloatArray], FloatArray] | None,
     progress: Callable[[int], None],
 ) -> FlowSample:
     """Integrate the flow for samples that go through the operator together."""
@@ -255,6 +261,8 @@ def _integrate(
         if blind is not None:
             alone = operator.predict(field, time, blind).mean
             mean = mean + (mean - alone) * guidance
+        if steer is not None:
+            mean = backend.asarray(steer(backend.to_numpy(mean)))
         clean = mean
         if 0 < step < steps - 1:
             ahead = _effective_delay(now, following) / (now - float(times[step - 1]))

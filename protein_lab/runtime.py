@@ -155,7 +155,11 @@ class Runtime:
         return [Fault(path="$.sequence", message=message, remedy=remedy, severity="warning")]
 
     def draw_sequences(
-        self, request: DesignRequest, index: int, backbone: FloatArray
+        self,
+        request: DesignRequest,
+        index: int,
+        backbone: FloatArray,
+        bias: FloatArray | None = None,
     ) -> SequenceDraw:
         """Draw the sequences of one design from a stream that no coordinate depends on.
 
@@ -166,9 +170,12 @@ class Runtime:
             Number of the design; with the seed it fixes the stream.
         backbone : ndarray, shape=(residue, 4, 3)
             N, CA, C, O, angstrom.
+        bias : ndarray, shape=(residue, 20), optional
+            What the constraints say of amino acids, nats; from
+            :func:`protein_lab.design.sequence_bias.sequence_bias`.
         """
         stream = sequence_stream(request.seed, index)
-        return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream)
+        return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream, bias)
 
     @cached_property
     def calibrator(self) -> Calibrator:

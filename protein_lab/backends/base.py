@@ -180,6 +180,16 @@ class Backend(Protocol):
         """
         ...
 
+    def pullback(
+        self, function: Callable[[Parameters], Array]
+    ) -> Callable[[Parameters], tuple[Array, Callable[[Array], dict[str, Array]]]]:
+        """Prepare to carry gradients back through ``function(inputs)``.
+
+        The returned function gives the value, and a function that maps a gradient by the value to
+        gradients by the inputs.
+        """
+        ...
+
     def mixed_precision(self) -> AbstractContextManager[Any]:
         """Multiply matrices in 16 bits where the library can; everything else stays as it is."""
         ...

@@ -136,6 +136,17 @@ class JaxBackend:
 
         return flat
 
+    def pullback(
+        self, function: Callable[[Parameters], Array]
+    ) -> Callable[[Parameters], tuple[Array, Callable[[Array], dict[str, Array]]]]:
+        """Carry gradients back by automatic differentiation; see the protocol."""
+
+        def run(inputs: Parameters) -> tuple[Array, Callable[[Array], dict[str, Array]]]:
+            value, back = jax.vjp(function, dict(inputs))
+            return value, lambda gradient: back(gradient)[0]
+
+        return run
+
     def mixed_precision(self) -> AbstractContextManager[Any]:
         """Change nothing: JAX computes in full precision."""
         return nullcontext()

@@ -117,6 +117,10 @@ class NumpyBackend:
         """Refuse: NumPy does not differentiate."""
         raise _cannot_train()
 
+    def pullback(self, function: Callable[..., Any]) -> NoReturn:
+        """Refuse: NumPy does not differentiate."""
+        raise _cannot_train()
+
     def mixed_precision(self) -> AbstractContextManager[Any]:
         """Change nothing: NumPy has no 16-bit products."""
         return nullcontext()

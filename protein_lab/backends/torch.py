@@ -192,6 +192,24 @@ class TorchBackend:
 
         return differentiated
 
+    def pullback(
+        self, function: Callable[[Parameters], Array]
+    ) -> Callable[[Parameters], tuple[Array, Callable[[Array], dict[str, Array]]]]:
+        """Carry gradients back by automatic differentiation; see the protocol."""
+
+        def run(inputs: Parameters) -> tuple[Array, Callable[[Array], dict[str, Array]]]:
+            leaves = {n: value.detach().requires_grad_(True) for n, value in inputs.items()}
+            with torch.enable_grad():
+                value = function(leaves)
+
+            def pull(gradient: Array) -> dict[str, Array]:
+                found = torch.autograd.grad(value, list(leaves.values()), gradient)
+                return dict(zip(leaves, found, strict=True))
+
+            return value.detach(), pull
+
+        return run
+
     def mixed_precision(self) -> AbstractContextManager[Any]:
         """Multiply matrices in bfloat16 inside the context; sums and steps stay in float32."""
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Commands that measure: designs, sequences, curves, folds, operators, speed, lengths."""
+"""Commands that measure: designs, constraints, sequences, curves, folds, operators, speed."""
 
 from __future__ import annotations
 
@@ -171,6 +171,52 @@ def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -
     from protein_lab.experiments.diversity import run_diversity
 
     rows = run_diversity(quick, workers, lambda done, total: say(f"{done}/{total} designs"))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+
+
+@benchmark_app.command
+def constraints(
+    *,
+    quick: bool = False,
+    workers: int = 2,
+    motifs: Path | None = None,
+    fetch_motifs: bool = False,
+    as_json: Json = False,
+) -> int:
+    """Measure how often compound requests are met, planted faults found, motif problems solved.
+
+    Parameters
+    ----------
+    quick
+        8 compound requests in place of 60, 2 designs of each motif problem in place of 100.
+    workers
+        Processes.
+    motifs
+        Folder of motif problems: PDB files with REMARK 999 lines, or requests as JSON. Without
+        one the rows of motifs are left out.
+    fetch_motifs
+        First write the 24 published problems into that folder, from the Protein Data Bank.
+    as_json
+        Print JSON rows.
+    """
+    from protein_lab.experiments.constraint_benchmark import run_constraints
+    from protein_lab.experiments.motif_benchmark import run_motifs
+    from protein_lab.experiments.motif_problems import fetch_problems, read_problems
+
+    if motifs is not None:
+        if fetch_motifs:
+            fetch_problems(motifs, told=say)
+        read_problems(motifs)  # a wrong folder is told now rather than after an hour
+    rows = run_constraints(quick, workers, lambda done, total: say(f"{done}/{total} requests"))
+    if motifs is not None:
+        found = run_motifs(
+            motifs, quick, workers, lambda done, total: say(f"{done}/{total} motif designs")
+        )
+        rows = [*rows[:-1], *found, rows[-1]]  # the machine comes last
     if as_json:
         print_json(rows)
     else:

@@ -24,6 +24,9 @@ def design(
     *,
     out: Path | None = None,
     num_designs: int | None = None,
+    until_accepted: int | None = None,
+    max_samples: int | None = None,
+    seconds: float | None = None,
     seed: int | None = None,
     operator: str | None = None,
     backend: Backend | None = None,
@@ -42,6 +45,10 @@ def design(
         Output folder; ``out/NAME`` of the request file unless given.
     num_designs, seed, operator, backend
         Take the place of what the request says.
+    until_accepted
+        Make designs until so many pass every check and constraint.
+    max_samples, seconds
+        Where to end the search for them at the latest; one of the two is needed.
     workers
         Worker processes on this machine; 1 computes here.
     scheduler
@@ -59,11 +66,12 @@ def design(
     content = _with_overrides(
         read_request_bytes(request), num_designs=num_designs, seed=seed, operator=operator,
         backend=backend,
+        until={"accepted": until_accepted, "max_samples": max_samples, "seconds": seconds},
     )  # fmt: skip
-    asked = decode_request(content)
+    asked = decode_request(content, request.parent)
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
-    bar = _ProgressBar(asked.num_designs, quiet=as_json)
+    bar = _ProgressBar(asked, quiet=as_json)
     with OutputFolder(folder, asked, runtime.request_id(asked)) as output, bar:
         result = run_request(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
@@ -77,7 +85,7 @@ def design(
     else:
         page = folder / "report.html"
         print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
-    return EXIT_DONE if result.num_accepted >= asked.num_designs else EXIT_TOO_FEW_ACCEPTED
+    return EXIT_DONE if result.num_accepted >= asked.num_wanted else EXIT_TOO_FEW_ACCEPTED
 
 
 def _tell_of_sequences(result: Any) -> None:
@@ -87,15 +95,28 @@ def _tell_of_sequences(result: Any) -> None:
         say(f"{len(reasons)} of {len(result.designs)} designs have no sequences: {reasons[0]}")
 
 
-def _with_overrides(content: bytes, **overrides: object) -> bytes | dict[str, Any]:
-    given = {name: value for name, value in overrides.items() if value is not None}
+def _with_overrides(content: bytes, **overrides: Any) -> bytes | dict[str, Any]:
+    given = _given(overrides)
     if not given:
         return content
     try:
         fields = msgspec.json.decode(content)
     except msgspec.DecodeError:
         return content  # the decoder of requests says what is wrong
-    return {**fields, **given} if isinstance(fields, dict) else content
+    if not isinstance(fields, dict):
+        return content
+    if "until" in given and isinstance(fields.get("until"), dict):
+        given["until"] = {**fields["until"], **given["until"]}
+    return {**fields, **given}
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was typed; of a group of options those that were."""
+    parts = {
+        name: _given(value) if isinstance(value, dict) else value
+        for name, value in overrides.items()
+    }
+    return {name: value for name, value in parts.items() if value not in (None, {})}
 
 
 def _executor(runtime: Any, workers: int, scheduler: str | None) -> Any:
@@ -123,12 +144,15 @@ def _write_report(folder: Path) -> None:
 class _ProgressBar:
     """Progress on a terminal, plain lines elsewhere."""
 
-    def __init__(self, total: int, quiet: bool) -> None:
+    def __init__(self, request: Any, quiet: bool) -> None:
         from tqdm import tqdm
 
         self._terminal = sys.stderr.isatty() and not quiet
-        self._quiet, self._total = quiet, total
-        self._bar = tqdm(total=total, unit="design", disable=not self._terminal)
+        self._quiet, self._until = quiet, request.until
+        self._total = request.num_wanted
+        self._num_accepted = 0
+        unit = "design" if self._until is None else "accepted"
+        self._bar = tqdm(total=self._total, unit=unit, disable=not self._terminal)
 
     def __enter__(self) -> _ProgressBar:
         return self
@@ -138,10 +162,17 @@ class _ProgressBar:
 
     def advance(self, finished: Any, number: int) -> None:
         """Show one more finished design."""
-        self._bar.update(1)
+        self._num_accepted += finished.accepted
+        self._bar.update(1 if self._until is None else int(finished.accepted))
+        if self._until is not None:
+            self._bar.set_postfix(made=number)
         if not self._terminal and not self._quiet:
             state = finished.failed or ("accepted" if finished.accepted else "made")
-            say(f"design {finished.index}: {state} ({number} of {self._total})")
+            reached = (
+                f"{number} of {self._total}" if self._until is None
+                else f"{self._num_accepted} of {self._total} accepted, {number} made"
+            )  # fmt: skip
+            say(f"design {finished.index}: {state} ({reached})")
 
 
 @app.command
@@ -157,7 +188,7 @@ def check(request: Path, *, as_json: Json = False) -> int:
     """
     from protein_lab.design.request import check_request, read_request_bytes
 
-    faults = check_request(read_request_bytes(request))
+    faults = check_request(read_request_bytes(request), request.parent)
     if as_json:
         print_json(faults)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from protein_lab.errors import ProteinLabError
-from protein_lab.typing import Fault, FloatArray, Measurement
+from protein_lab.typing import Fault, FloatArray, IntArray, Measurement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,6 +183,73 @@ class Restraining(Protocol):
 
 
 @runtime_checkable
+class Shaping(Protocol):
+    """A constraint that gives the local shape of some residues."""
+
+    def torsions(self, layout: Layout) -> FloatArray:
+        """Give phi and psi that residues shall have.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 2)
+            Radians; NaN where nothing is given.
+        """
+        ...
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """A constraint that knows the course of the chain, so that no fold has to be looked for."""
+
+    def start_curve(self, layout: Layout, rng: np.random.Generator) -> FloatArray:
+        """Draw a coarse curve.
+
+        Parameters
+        ----------
+        layout : Layout
+            Of the design.
+        rng : Generator
+            The stream of the design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 3)
+            Axis curve, angstrom.
+        """
+        ...
+
+
+@runtime_checkable
+class Assembling(Protocol):
+    """A constraint by which a design is one part of something larger."""
+
+    def assembly(self, protein: Protein) -> Protein:
+        """Give the whole.
+
+        Parameters
+        ----------
+        protein : Protein
+            The design: one chain.
+
+        Returns
+        -------
+        Protein
+            Several chains.
+
+        Raises
+        ------
+        ProteinLabError
+            When the design cannot be a part of it.
+        """
+        ...
+
+
+@runtime_checkable
 class BlueprintAsking(Protocol):
     """A constraint on what is drawn to fill open stretches of a blueprint."""
 
@@ -197,6 +264,36 @@ class BlueprintAsking(Protocol):
             Elements that lie beside each other, counted from 0 along the chain over all of
             ``states``.
         """
+        ...
+
+
+@runtime_checkable
+class Tiling(Protocol):
+    """A constraint by which parts of a blueprint are alike."""
+
+    def tile(
+        self, states: str, pairs: Sequence[tuple[int, int, str]]
+    ) -> tuple[str, Sequence[tuple[int, int, str]]]:
+        """Change a blueprint that was drawn so that they are.
+
+        Parameters
+        ----------
+        states : str
+            One letter ``H``, ``E`` or ``L`` a residue.
+        pairs : sequence of (first, second, orientation)
+            Elements counted from 0 along ``states``.
+
+        Returns
+        -------
+        states : str
+            Of the same length.
+        pairs : sequence of (first, second, orientation)
+            Elements counted along the new states.
+        """
+        ...
+
+    def equal_positions(self, layout: Layout) -> IntArray:
+        """Give numbers, ``(residue,)``: residues of equal number have equal amino acids."""
         ...
 
 

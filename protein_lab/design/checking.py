@@ -12,7 +12,7 @@ from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from protein_lab.constants import CA_CA_TRANS, MAX_LENGTH, MIN_LENGTH
-from protein_lab.constraints.base import Constraint, Scope, Scoped
+from protein_lab.constraints.base import Constraint, Placing, Scope, Scoped
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     MIN_HELIX,
@@ -23,8 +23,13 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
     asked_states,
 )
+from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.topology import Topology
 from protein_lab.design.length_range import length_warning
+from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
+from protein_lab.design.sequence_bias import bias_faults
+from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
@@ -76,41 +81,115 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
     faults = [fault for path, item in asked for fault in item.faults(path)]
     faults += [fault for path, item in pairings for fault in item.faults(path)]
     letters_known = not faults
-    faults += _length_faults(request, asked, length_known and not unreadable)
-    shortest = _shortest(request, asked)
+    laid = [(path, item) for path, item in others if isinstance(item, Segments)]
+    is_placed = any(isinstance(item, Placing) for _, item in others)
+    faults += _length_faults(request, asked, length_known and not unreadable and not is_placed)
+    shortest = _shortest(request, asked, laid)
     faults += _extent_faults(request, asked, shortest)
     merged = asked_states(asked, max([shortest, *(item.extent for _, item in asked)]))
     faults += merged.faults
-    if letters_known and not merged.faults:
-        elements = asked_elements(merged.states)
-        faults += _element_faults(elements, merged)
-        # A constraint that could not be read may hold the element that a pairing names.
-        faults += naming_faults(pairings, None if unreadable else len(elements))
-        if not unreadable:
-            faults += contradictions(elements, pairings)
-        faults += _reach_faults(elements, pairings, merged)
-    else:
-        faults += naming_faults(pairings, None)
-    faults += _other_faults(request, others, shortest, merged)
+    faults += _laid_faults(asked, laid)
+    elements, owned = _elements(merged, laid, letters_known)
+    # A constraint that could not be read may hold the element that a pairing names.
+    is_counted = elements is not None and not unreadable
+    faults += naming_faults(pairings, len(elements or ()) if is_counted else None)
+    if elements is not None:
+        faults += _element_faults(elements, owned)
+        faults += _pair_faults(elements, pairings, others) if is_counted else ()
+        faults += _reach_faults(elements, pairings, owned)
+    if laid:
+        merged = AskedStates(laid[0][1].fixed_states if elements else "", (), ())
+    known = merged.states if letters_known and not merged.faults else ""
+    faults += _other_faults(request, others, shortest, known)
     faults += _sequence_faults(request.sequence, shortest, merged)
+    faults += optimizer_faults(request)
     return faults
+
+
+def _laid_faults(
+    asked: Sequence[tuple[str, SecondaryStructure]], laid: Sequence[tuple[str, Segments]]
+) -> Iterator[Fault]:
+    """Find that the states of the chain are given twice."""
+    given = [path for path, _ in (*asked, *laid)]
+    for path, _ in laid:
+        if len(given) > 1 and path != given[0]:
+            yield Fault(
+                path=path,
+                message=f"Expected the states of the chain once, but {given[0]} gives them too.",
+                remedy="Write all of them as segments, and leave residues open with state -.",
+            )
+
+
+def _pair_faults(
+    elements: Sequence[AskedElement],
+    pairings: Sequence[tuple[str, Pairing]],
+    others: Sequence[tuple[str, Constraint]],
+) -> Iterator[Fault]:
+    """Find pairings that exclude one another, those that topologies mean included."""
+    known = list(pairings)
+    said = {frozenset((item.first, item.second)): (path, item) for path, item in pairings}
+    for path, item in others:
+        if not isinstance(item, Topology) or not item.order or None in item.order:
+            continue
+        if any(fault.severity == "error" for fault in item.faults(path)):
+            continue
+        own = item.element_faults(path, elements)
+        yield from own
+        if own or item.orientations is None or None in item.orientations:
+            continue
+        for number, meant in enumerate(item.pairings(elements)):
+            where, other = said.get(frozenset((meant.first, meant.second)), ("", meant))
+            if other.orientation != meant.orientation:
+                yield Fault(
+                    path=f"{path}.orientations[{number}]",
+                    message=f"Strands {item.order[number]} and {item.order[number + 1]} are asked "
+                    f"to be {meant.orientation} here, but {other.orientation} in {where}.",
+                    remedy="Ask one of the two, or leave the pairing out.",
+                )
+            elif not where:
+                known.append((f"{path}.order[{number}]", meant))
+    yield from contradictions(elements, known)
+
+
+def _elements(
+    merged: AskedStates, laid: Sequence[tuple[str, Segments]], letters_known: bool
+) -> tuple[Sequence[AskedElement] | None, AskedStates]:
+    """Give the asked elements, None where they are not known, and who asks for them."""
+    if not laid:
+        sound = letters_known and not merged.faults
+        return (asked_elements(merged.states) if sound else None), merged
+    path, item = laid[0]
+    if not item.is_readable or item.faults(path):
+        return None, merged
+    elements = item.outline()
+    owners = [""] * max([0, *(element.stop for element in elements)])
+    for element in elements:
+        owners[element.start] = f"{path}.segments[{element.number - 1}]"
+    return elements, AskedStates("", tuple(owners), ())
 
 
 def _other_faults(
     request: DesignRequest,
     others: Sequence[tuple[str, Constraint]],
     shortest: int,
-    merged: AskedStates,
+    states: str,
 ) -> Iterator[Fault]:
     """Ask all other families what is wrong with them, by themselves and in this chain."""
-    bounds = _bounds(request)
+    bounds = _bounds(request) or _drawn_bounds(
+        [(path, item) for path, item in others if isinstance(item, Segments)]
+    )
     longest = min(max(bounds), MAX_LENGTH) if bounds else shortest
-    scope = Scope(shortest, longest, "" if merged.faults else merged.states)
+    scope = Scope(shortest, longest, states)
+    sound: list[tuple[str, Constraint]] = []
     for path, item in others:
-        own = item.faults(path)
-        yield from own
-        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in own):
-            yield from item.faults_in(path, scope)
+        found = item.faults(path)
+        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in found):
+            found = [*found, *item.faults_in(path, scope)]
+        yield from found
+        if not any(fault.severity == "error" for fault in found):
+            sound.append((path, item))
+    yield from bias_faults(sound, request.sequence, shortest)
+    yield from shared_residue_faults(sound)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:
@@ -118,6 +197,14 @@ def _bounds(request: DesignRequest) -> tuple[int, int] | None:
     if isinstance(length, int):
         return (length, length)
     return length
+
+
+def _drawn_bounds(laid: Sequence[tuple[str, Segments]]) -> tuple[int, int] | None:
+    """Shortest and longest chain that segments make."""
+    for path, item in laid:
+        if item.is_readable and not item.faults(path):
+            return item.lengths
+    return None
 
 
 def _strings(asked: Sequence[tuple[str, SecondaryStructure]]) -> list[tuple[str, str]]:
@@ -168,9 +255,13 @@ def _length_doubts(path: str, length: int, unit: str) -> Iterator[Fault]:
     )
 
 
-def _shortest(request: DesignRequest, asked: Sequence[tuple[str, SecondaryStructure]]) -> int:
+def _shortest(
+    request: DesignRequest,
+    asked: Sequence[tuple[str, SecondaryStructure]],
+    laid: Sequence[tuple[str, Segments]],
+) -> int:
     """Return the number of residues that every design has; 0 when nothing says it."""
-    bounds = _bounds(request)
+    bounds = _bounds(request) or _drawn_bounds(laid)
     strings = _strings(asked)
     if strings:
         return len(strings[0][1])
@@ -238,25 +329,24 @@ def _reach_faults(
     for number, (before, after) in enumerate(pairwise(elements), start=1):
         gap = after.start - before.stop
         orientation = orientations.get((number, number + 1))
+        if orientation is None:
+            # real chains bend between a helix and a strand that touch
+            continue
         reach = CA_CA_TRANS * (gap + 1)
         needed = _needed_reach(before, after, orientation)
         if reach < needed:
-            turn = f"paired {orientation}" if orientation else "that follow one another"
             least = int(-(-needed // CA_CA_TRANS)) - 1
             yield Fault(
                 path=merged.owners[after.start],
-                message=f"{before} and {after}, {turn}, are joined by {gap} residues, which "
-                f"reach {reach:.1f} angstrom; about {needed:.1f} are needed.",
+                message=f"{before} and {after}, paired {orientation}, are joined by {gap} "
+                f"residues, which reach {reach:.1f} angstrom; about {needed:.1f} are needed.",
                 remedy=f"Leave at least {least} residues between them.",
                 severity="warning",
             )
 
 
-def _needed_reach(before: AskedElement, after: AskedElement, orientation: str | None) -> float:
-    """Distance in angstrom that the loop between two successive elements has to span."""
-    if orientation is None:
-        # Without a turn the chain would have to go straight on; one residue lets it bend.
-        return 2.0 * CA_CA_TRANS
+def _needed_reach(before: AskedElement, after: AskedElement, orientation: str) -> float:
+    """Distance in angstrom that the loop between two successive paired elements has to span."""
     apart = max(PACKING_DISTANCE[before.kind], PACKING_DISTANCE[after.kind])
     if orientation != "parallel":
         return apart

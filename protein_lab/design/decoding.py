@@ -26,6 +26,8 @@ MAX_FAULTS: Final = 1000
 
 _SHOWN: Final = 60
 
+_LINE_ENDS: Final = str.maketrans("\n\r\t", "   ")
+
 
 class _Object(dict[str, Any]):
     """JSON object that remembers which of its keys came twice."""
@@ -109,6 +111,12 @@ class Reader:
         match kind:
             case inspect.UnionType():
                 return self._read_union(value, kind, path)
+            case inspect.Metadata(type=inspect.StrType() as text):
+                return self._read_text(
+                    value, text, path, (kind.extra or {}).get("multiline", False)
+                )
+            case inspect.Metadata():
+                return self.read(value, kind.type, path)
             case inspect.StructType():
                 return self._read_struct(value, kind, path)
             case inspect.VarTupleType():
@@ -261,14 +269,18 @@ class Reader:
             return self._unexpected(value, _name(kind), path)
         return float(value)
 
-    def _read_text(self, value: Any, kind: inspect.StrType, path: str) -> Any:
+    def _read_text(
+        self, value: Any, kind: inspect.StrType, path: str, multiline: bool = False
+    ) -> Any:
         if not isinstance(value, str):
             return self._unexpected(value, "a text", path)
         if kind.max_length is not None and len(value) > kind.max_length:
             return self._fault(
                 path, f"Expected at most {kind.max_length} characters, but got {len(value)}."
             )
-        if not value.isprintable():
+        if multiline and not value.translate(_LINE_ENDS).isprintable():
+            return self._fault(path, "Expected lines of printable characters.")
+        if not multiline and not value.isprintable():
             return self._fault(path, "Expected printable characters on one line.")
         return value
 
@@ -284,6 +296,8 @@ def limit_faults(faults: Sequence[Fault]) -> list[Fault]:
 
 def _accepts(kind: inspect.Type, value: Any) -> bool:
     match kind:
+        case inspect.Metadata():
+            return _accepts(kind.type, value)
         case inspect.NoneType():
             return value is None
         case inspect.BoolType():
@@ -294,7 +308,7 @@ def _accepts(kind: inspect.Type, value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
         case inspect.DictType():
             return isinstance(value, Mapping)
-        case inspect.StrType():
+        case inspect.StrType() | inspect.LiteralType():
             return isinstance(value, str)
         case inspect.TupleType() | inspect.VarTupleType():
             return isinstance(value, list | tuple)
@@ -303,6 +317,8 @@ def _accepts(kind: inspect.Type, value: Any) -> bool:
 
 def _name(kind: inspect.Type) -> str:
     match kind:
+        case inspect.Metadata():
+            return _name(kind.type)
         case inspect.UnionType():
             parts = [part for part in kind.types if not isinstance(part, inspect.NoneType)]
             return " or ".join(_name(part) for part in parts)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from protein_lab.design.restraints import ALPHA, HYDROGEN, NITROGEN, OXYGEN
+from protein_lab.design.virtual_atoms import ALPHA, HYDROGEN, NITROGEN, OXYGEN
 from protein_lab.typing import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from protein_lab.design.sequence_options import LETTERS, SequenceOptions
 from protein_lab.errors import ProteinLabError
@@ -29,6 +30,8 @@ _NAME: Final = "design"
 _CHAIN: Final = "A"
 _LARGEST_SEED: Final = 2**31 - 1
 _SHOWN: Final = 300
+_PROGRAM_ORDER: Final = "ACDEFGHIKLMNPQRSTVWY"
+_NEVER: Final = -1e6
 _SCORE: Final = re.compile(r"(?:^|[,\s])score=([-+.\deE]+|nan)")
 
 
@@ -73,6 +76,7 @@ def run_proteinmpnn(
     options: SequenceOptions,
     seed: int = 0,
     time_limit: float = TIME_LIMIT,
+    bias: FloatArray | None = None,
 ) -> ExternalDraw:
     """Ask the user's ProteinMPNN for sequences of one backbone.
 
@@ -88,6 +92,10 @@ def run_proteinmpnn(
         The program gets ``1 + seed mod (2**31 - 1)``, since it takes 0 for no seed at all.
     time_limit : float
         Seconds.
+    bias : ndarray, shape=(residue, 20), optional
+        Nats added to the log-probability of each amino acid, minus infinity where it may not
+        stand; the program gets it as ``--bias_by_res_jsonl``, and what it may not write there is
+        looked for in what it wrote.
 
     Returns
     -------
@@ -104,8 +112,11 @@ def run_proteinmpnn(
         with tempfile.TemporaryDirectory(prefix="protein_lab_") as place:
             folder = Path(place)
             arguments = _arguments(folder, backbone, options, seed)
+            if bias is not None:
+                arguments += _bias_arguments(folder, len(backbone), bias)
             _start([*words, *arguments], folder, time_limit)
             found = _read(folder / "seqs" / f"{_NAME}.fa", len(backbone), options)
+            _refuse_forbidden(found, options, bias)
     except (ProteinLabError, OSError, ValueError) as error:
         return ExternalDraw(not_run=str(error))
     return ExternalDraw(sequences=tuple(sorted(found, key=lambda item: -item.score)))
@@ -132,6 +143,33 @@ def _arguments(
         fixed.write_text(json.dumps({_NAME: {_CHAIN: sorted(given)}}) + "\n", encoding="ascii")
         arguments += ["--fixed_positions_jsonl", str(fixed)]
     return arguments
+
+
+def _bias_arguments(folder: Path, length: int, bias: FloatArray) -> list[str]:
+    """Write biases in the program's own order of amino acids, finite, as JSON has no infinity."""
+    if bias.shape != (length, len(LETTERS)):
+        raise _UnusableError(f"Expected a bias for {length} residues, but got {bias.shape}.")
+    columns = [LETTERS.index(letter) for letter in _PROGRAM_ORDER]
+    finite = np.maximum(bias[:, columns], _NEVER).tolist()
+    table = folder / "bias.jsonl"
+    rows = [[*row, 0.0] for row in finite]
+    table.write_text(json.dumps({_NAME: {_CHAIN: rows}}) + "\n", encoding="ascii")
+    return ["--bias_by_res_jsonl", str(table)]
+
+
+def _refuse_forbidden(
+    found: list[ExternalSequence], options: SequenceOptions, bias: FloatArray | None
+) -> None:
+    if bias is None:
+        return
+    fixed = {item.position for item in options.fixed}
+    for item in found:
+        for position, letter in enumerate(item.sequence, start=1):
+            forbidden = bias[position - 1, LETTERS.index(letter)] == -np.inf
+            if forbidden and position not in fixed:
+                raise _UnusableError(
+                    f"ProteinMPNN wrote {letter} at residue {position}, where it is forbidden."
+                )
 
 
 def _start(words: list[str], folder: Path, time_limit: float) -> None:

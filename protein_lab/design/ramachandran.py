@@ -25,6 +25,9 @@ _LOOP = (
     (0.18, -94.0, -2.0, 13.0, 15.0),
     (0.04, 57.0, 38.0, 8.0, 11.0),
 )
+_GIVEN_SPREAD = np.radians(10.0)
+"""How far torsions that are given may be off before it costs half a nat."""
+
 _WELLS = {"H": _HELIX, "E": _STRAND, "L": _LOOP}
 _SLOTS = max(len(wells) for wells in _WELLS.values())
 
@@ -48,10 +51,26 @@ class TorsionWells:
     heights: FloatArray
 
     @classmethod
-    def of(cls, secondary_structure: str) -> TorsionWells:
-        """Look the wells up for each letter; what is neither H nor E is loop."""
+    def of(cls, secondary_structure: str, given: FloatArray | None = None) -> TorsionWells:
+        """Look the wells up for each letter; what is neither H nor E is loop.
+
+        Parameters
+        ----------
+        secondary_structure : str
+            One letter a residue.
+        given : ndarray, shape=(residue, 2), optional
+            Phi and psi that residues must have, radians, NaN where either is free; such a residue
+            has a single, narrow well.
+        """
         tables = {letter: _table(wells) for letter, wells in _WELLS.items()}
         rows = np.stack([tables.get(letter, tables["L"]) for letter in secondary_structure])
+        if given is not None:
+            known = np.isfinite(given)
+            held = known.any(axis=1)
+            rows[held, 1:, 4] = -np.inf
+            rows[held, 0, 4] = 0.0
+            rows[held, 0, :2] = np.where(known, given, 0.0)[held]
+            rows[held, 0, 2:4] = (known / _GIVEN_SPREAD**2)[held]
         return cls(rows[..., :2], rows[..., 2:4], rows[..., 4])
 
     def energy(self, phi_psi: FloatArray) -> tuple[FloatArray, FloatArray]:

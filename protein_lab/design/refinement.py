@@ -25,7 +25,9 @@ from protein_lab.design.peptide_flips import (
     turn_planes,
 )
 from protein_lab.design.ramachandran import TorsionWells
-from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
+from protein_lab.design.restraints import RestraintEnergy, Strengths
+from protein_lab.design.steering import Steering
+from protein_lab.design.virtual_atoms import expand
 from protein_lab.errors import GeometryError
 from protein_lab.geometry import backbone_from_internal, superimpose
 from protein_lab.metrics import backbone_clash_per_1000, dssp, num_clashes, rmsd
@@ -56,10 +58,13 @@ _JITTER = 0.1
 _STAGES = (
     Strengths(position=1.0, torsion=0.1, hydrogen_bond=0.0, repulsion=0.0, bond=40, angle=20),
     Strengths(position=0.9, torsion=0.25, hydrogen_bond=4.0, repulsion=5.0),
-    Strengths(position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8),
     Strengths(
         position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8,
-        bond=2000.0, angle=1000.0, omega=120.0,
+        constraint=3.0,
+    ),
+    Strengths(
+        position=0.1, torsion=0.35, hydrogen_bond=8.0, repulsion=10.0, outside=0.8,
+        bond=2000.0, angle=1000.0, omega=120.0, constraint=3.0,
     ),
 )  # fmt: skip
 
@@ -126,6 +131,7 @@ def refine(
     blueprint: Blueprint,
     sigma: ArrayLike | None = None,
     options: RefinementOptions | None = None,
+    steering: Steering | None = None,
 ) -> Refined:
     """Turn a field into a backbone with exact geometry and the asked secondary structure.
 
@@ -139,6 +145,8 @@ def refine(
         Uncertainty of each residue, angstrom; uncertain residues may move farther.
     options : RefinementOptions, optional
         How far to go.
+    steering : Steering, optional
+        What the constraints of the request pull at, beside the blueprint.
 
     Returns
     -------
@@ -152,7 +160,7 @@ def refine(
     """
     options = options or RefinementOptions()
     reference = _checked_field(field, blueprint)
-    task = _Task(reference, _trust(sigma, len(reference)), blueprint)
+    task = _Task(reference, _trust(sigma, len(reference)), blueprint, steering)
     trace = task.relax(_spread_out(reference.reshape(-1, 3)), options.steps)
     best: tuple[tuple[float, ...], Refined] | None = None
     strengths, number = _STAGES[-1], 0
@@ -179,9 +187,11 @@ class _Task:
     field: FloatArray
     trust: FloatArray
     blueprint: Blueprint
+    steering: Steering | None = None
 
     def __post_init__(self) -> None:
-        self.wells = TorsionWells.of(self.blueprint.secondary_structure)
+        given = None if self.steering is None else self.steering.torsions
+        self.wells = TorsionWells.of(self.blueprint.secondary_structure, given)
         self.helical = helix_bonds(self.blueprint.secondary_structure)
         self.local_trust = self.trust
         self.reach = _FIRST_REACH
@@ -209,8 +219,14 @@ class _Task:
         self, trace: FloatArray, strengths: Strengths, steps: int, blocks: int
     ) -> FloatArray:
         """Minimize in blocks; each block renews contacts and preconditioner."""
+        pull = self.steering.on_trace if self.steering else None
         energy = RestraintEnergy(
-            self.field.reshape(-1, 3), self.local_trust, self.wells, self.bonds(trace), strengths
+            self.field.reshape(-1, 3),
+            self.local_trust,
+            self.wells,
+            self.bonds(trace),
+            strengths,
+            pull,
         )
         for _ in range(blocks):
             energy.find_pairs(trace)
@@ -273,7 +289,14 @@ class _Task:
         unusual = float((energies > _UNUSUAL).mean())
         lost = lost_helix + _STRAND_SHARE * lost_strand + trapped + _UNUSUAL_SHARE * unusual
         lost += _CLASH_SHARE * backbone_clash_per_1000(backbone)
-        score = (float(violation > _EXACT), float(clashes), float(moved > options.max_moved), lost)
+        missed = 0 if self.steering is None else self.steering.num_missed(backbone)
+        score = (
+            float(violation > _EXACT),
+            float(clashes),
+            float(moved > options.max_moved),
+            float(missed),
+            lost,
+        )
         return refined, score
 
     def _energies(self, trace: FloatArray) -> dict[str, float]:
@@ -290,6 +313,7 @@ def _pressed(strengths: Strengths) -> Strengths:
         torsion=strengths.torsion * 1.2,
         hydrogen_bond=strengths.hydrogen_bond * 1.2,
         repulsion=strengths.repulsion * 1.2,
+        constraint=strengths.constraint * 1.5,
     )
 
 

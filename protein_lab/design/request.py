@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,9 +14,16 @@ from msgspec import inspect
 
 from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.constraints.kinds import AnyConstraint
+from protein_lab.constraints.structure_source import (
+    absolute_files,
+    embed_sources,
+    outside_sources,
+)
 from protein_lab.design.checking import request_faults
 from protein_lab.design.decoding import MAX_REQUEST_BYTES, Reader, limit_faults, parse_json
+from protein_lab.design.optimizer_options import AnyOptimizer
 from protein_lab.design.sequence_options import SequenceOptions
+from protein_lab.design.until import Until
 from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.typing import Fault
 
@@ -34,7 +42,9 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     constraints : tuple of SecondaryStructure or Pairing
         What must hold. Without any, blueprints are drawn from the statistics of the corpus.
     num_designs : int
-        Number of designs.
+        Number of designs; without meaning where ``until`` is given.
+    until : Until or None
+        Make designs until enough of them are accepted, instead of a fixed number.
     seed : int
         Design ``i`` depends on the seed and ``i`` alone.
     operator : str
@@ -54,6 +64,8 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         rearranged: at 1 by four moves. The second holds for polymers too, the first does not.
     sequence : SequenceOptions
         How sequences are drawn for every backbone; no part of it changes a backbone.
+    optimizer : GradientOptions, EvolutionaryOptions, AnnealingOptions or None
+        Searches for what meets the constraints better than a plain draw; None draws plainly.
     preset : {"geometry"}
         Validation preset.
     name : str
@@ -65,6 +77,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     length: int | tuple[int, int] | None = None
     constraints: Annotated[tuple[AnyConstraint, ...], msgspec.Meta(max_length=4000)] = ()
     num_designs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    until: Until | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     operator: Literal["enhanced_deeponet", "fno", "deeponet"] = "enhanced_deeponet"
     backend: Literal["auto", "numpy", "torch", "jax"] = "auto"
@@ -73,12 +86,23 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     prior: Literal["library", "polymer"] = "library"
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     sequence: SequenceOptions = SequenceOptions()
+    optimizer: AnyOptimizer | None = None
     preset: Literal["geometry"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
+    @property
+    def num_wanted(self) -> int:
+        """Accepted designs that are enough."""
+        return self.num_designs if self.until is None else self.until.accepted
+
+    @property
+    def most_designs(self) -> int:
+        """Most designs that are made."""
+        return self.num_designs if self.until is None else self.until.most
+
     def check(self) -> list[Fault]:
         """List all faults and warnings with their JSON paths, before anything is computed."""
-        return check_request(msgspec.to_builtins(self))
+        return check_request(msgspec.to_builtins(self), ".")
 
     def canonical(self) -> bytes:
         """Write the request as JSON with all fields, keys sorted; equal bytes, equal request."""
@@ -119,53 +143,82 @@ def _request_type() -> inspect.Type:
     return inspect.type_info(DesignRequest)
 
 
-def _examine(data: bytes | str | Mapping[str, Any]) -> tuple[Any, list[Fault]]:
+def _examine(
+    data: bytes | str | Mapping[str, Any], folder: str | Path | None
+) -> tuple[Any, list[Fault]]:
     try:
-        raw = parse_json(data) if isinstance(data, bytes | str) else data
+        raw = parse_json(data) if isinstance(data, bytes | str) else deepcopy(data)
     except ProteinLabError as error:
         return None, [Fault(path="$", message=error.problem, remedy=error.remedy)]
+    if folder is not None:
+        absolute_files(raw, Path(folder))
     reader = Reader()
     request = reader.read(raw, _request_type(), "$")
     faults = reader.faults
-    if request is not None:
+    strange = outside_sources(raw) if folder is None else []
+    if strange:
+        # nothing is read for somebody who only sends text
+        faults = faults + [_outside_fault(path) for path in strange]
+    elif request is not None:
         length_known = not any(fault.path.startswith("$.length") for fault in faults)
         faults = faults + request_faults(request, length_known=length_known)
+        if isinstance(request.until, Until):
+            faults += request.until.faults("$.until")
     return raw, limit_faults(faults)
 
 
-def check_request(data: bytes | str | Mapping[str, Any]) -> list[Fault]:
+def _outside_fault(path: str) -> Fault:
+    return Fault(
+        path=path,
+        message="Expected the structure itself, for files and ids are not read here.",
+        remedy="Put what stands in the file into the field 'text'.",
+    )
+
+
+def check_request(
+    data: bytes | str | Mapping[str, Any], folder: str | Path | None = None
+) -> list[Fault]:
     """List all faults and warnings of a request.
 
     Parameters
     ----------
     data : bytes, str or mapping
         JSON text, or what it holds.
+    folder : path-like, optional
+        Where the paths of structure files start. Without it files and ids of structures are
+        faults, and nothing is read: right for a request that came over a network.
     """
-    return _examine(data)[1]
+    return _examine(data, folder)[1]
 
 
-def decode_request(data: bytes | str | Mapping[str, Any]) -> DesignRequest:
-    """Read a request.
+def decode_request(
+    data: bytes | str | Mapping[str, Any], folder: str | Path | None = None
+) -> DesignRequest:
+    """Read a request; structures that it names are put in as text.
 
     Parameters
     ----------
     data : bytes, str or mapping
         JSON text, or what it holds.
+    folder : path-like, optional
+        Where the paths of structure files start. Without it files and ids of structures are
+        faults, and nothing is read: right for a request that came over a network.
 
     Raises
     ------
     InvalidRequestError
         With all faults; warnings alone do not stop a request.
     """
-    raw, faults = _examine(data)
+    raw, faults = _examine(data, folder)
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
-    return msgspec.convert(raw, DesignRequest)
+    request = msgspec.convert(raw, DesignRequest)
+    return request if folder is None else embed_sources(request)
 
 
 def read_request(path: str | Path) -> DesignRequest:
-    """Read a request from a JSON file.
+    """Read a request from a JSON file; paths in it start from its folder.
 
     Raises
     ------
@@ -174,7 +227,7 @@ def read_request(path: str | Path) -> DesignRequest:
     ProteinLabError
         When there is no such file or it cannot be read.
     """
-    return decode_request(read_request_bytes(path))
+    return decode_request(read_request_bytes(path), Path(path).parent)
 
 
 def read_request_bytes(path: str | Path) -> bytes:

@@ -18,32 +18,25 @@ sparse matrix times the coordinates: oxygen and hydrogen are linear in N, CA and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from protein_lab.constants import BOND_C_O
-from protein_lab.design.ideal_chain import (
-    BONDS,
-    NITROGEN_HYDROGEN,
-    OXYGEN_FROM_CA,
-    OXYGEN_FROM_N,
-    SIDES_HIGH,
-    SIDES_LOW,
-    cross,
-    torsions,
-)
+from protein_lab.design.ideal_chain import BONDS, SIDES_HIGH, SIDES_LOW, torsions
 from protein_lab.design.ramachandran import TorsionWells
+from protein_lab.design.virtual_atoms import (
+    ATOMS,
+    CARBON,
+    HYDROGEN,
+    NITROGEN,
+    OXYGEN,
+    add_beta_gradient,
+    beta,
+    expand,
+    expansion,
+)
 from protein_lab.typing import FloatArray, IntArray
-
-NITROGEN, ALPHA, CARBON, OXYGEN, BETA, HYDROGEN = range(6)
-ATOMS = 6
-"""Atoms of a residue in the expanded model: N, CA, C, O, virtual CB, virtual H."""
-
-_CB_CROSS, _CB_FIRST, _CB_SECOND = -0.58273431, 0.56802827, -0.54067466
-_HYDROGEN_SCALE = NITROGEN_HYDROGEN / BOND_C_O
 
 # Distances, angstrom, that fewer than about one in a hundred of the near pairs of real chains
 # fall below, in the order N, CA, C, O, CB; hydrogens do not repel.
@@ -80,7 +73,8 @@ class Strengths:
     """Weights of the terms of :class:`RestraintEnergy`.
 
     ``outside`` weighs the square of what a torsion energy has above the populated part of its
-    wells; ``position_scale`` is the shift, angstrom, beyond which the field pulls no harder.
+    wells; ``position_scale`` is the shift, angstrom, beyond which the field pulls no harder;
+    ``constraint`` weighs what else is asked of the chain.
     """
 
     position: float
@@ -92,84 +86,7 @@ class Strengths:
     omega: float = 12.0
     position_scale: float = 0.7
     outside: float = 0.0
-
-
-def expand(trace: FloatArray) -> FloatArray:
-    """Add O, CB and H to N, CA and C.
-
-    Parameters
-    ----------
-    trace : (3 * residue, 3) array
-        N, CA, C of each residue, angstrom.
-
-    Returns
-    -------
-    (residue, 6, 3) array
-        In the order N, CA, C, O, CB, H. The last O and the first H lie on C and N, for they need
-        a neighbor that is not there.
-    """
-    atoms = trace.reshape(-1, 3, 3)
-    nitrogen, alpha, carbon = atoms[:, 0], atoms[:, 1], atoms[:, 2]
-    out = np.empty((len(atoms), ATOMS, 3))
-    out[:, :3] = atoms
-    to_oxygen = OXYGEN_FROM_CA * (alpha - carbon)[:-1]
-    to_oxygen += OXYGEN_FROM_N * (nitrogen[1:] - carbon[:-1])
-    out[:, OXYGEN] = carbon
-    out[:-1, OXYGEN] += to_oxygen
-    first, second = alpha - nitrogen, carbon - alpha
-    out[:, BETA] = alpha + _CB_FIRST * first + _CB_SECOND * second
-    out[:, BETA] += _CB_CROSS * cross(first, second)
-    out[:, HYDROGEN] = nitrogen
-    out[1:, HYDROGEN] -= _HYDROGEN_SCALE * to_oxygen
-    return out
-
-
-def _beta(trace: FloatArray) -> FloatArray:
-    """Virtual CB of each residue."""
-    atoms = trace.reshape(-1, 3, 3)
-    first, second = atoms[:, 1] - atoms[:, 0], atoms[:, 2] - atoms[:, 1]
-    return atoms[:, 1] + _CB_FIRST * first + _CB_SECOND * second + _CB_CROSS * cross(first, second)
-
-
-def _add_beta_gradient(gradient: FloatArray, beta: FloatArray, trace: FloatArray) -> None:
-    """Carry a gradient on the virtual CB atoms back to N, CA and C."""
-    atoms, out = trace.reshape(-1, 3, 3), gradient.reshape(-1, 3, 3)
-    first, second = atoms[:, 1] - atoms[:, 0], atoms[:, 2] - atoms[:, 1]
-    by_first = _CB_FIRST * beta + _CB_CROSS * cross(second, beta)
-    by_second = _CB_SECOND * beta + _CB_CROSS * cross(beta, first)
-    out[:, 0] -= by_first
-    out[:, 1] += beta + by_first - by_second
-    out[:, 2] += by_second
-
-
-@lru_cache(maxsize=16)
-def _expansion(residues: int) -> Any:
-    """Sparse matrix from ``[N, CA, C of each residue; CB of each residue]`` to all atoms.
-
-    Like :func:`expand`, which it stands for: the last O and the first H lie on C and N.
-    """
-    from scipy.sparse import csr_array
-
-    residue = np.arange(residues)
-    backbone = 3 * residue
-    parts: list[tuple[IntArray, IntArray, float]] = [
-        (ATOMS * residue + atom, backbone + atom, 1.0) for atom in range(3)
-    ]
-    parts.append((ATOMS * residue + BETA, 3 * residues + residue, 1.0))
-    parts.append((ATOMS * residue + OXYGEN, backbone + CARBON, 1.0))
-    parts.append((ATOMS * residue + HYDROGEN, backbone + NITROGEN, 1.0))
-    inner = residue[:-1]
-    for row, scale in (
-        (ATOMS * inner + OXYGEN, 1.0),
-        (ATOMS * (inner + 1) + HYDROGEN, -_HYDROGEN_SCALE),
-    ):
-        parts.append((row, 3 * inner + ALPHA, scale * OXYGEN_FROM_CA))
-        parts.append((row, 3 * inner + CARBON, -scale * (OXYGEN_FROM_CA + OXYGEN_FROM_N)))
-        parts.append((row, 3 * inner + 3 + NITROGEN, scale * OXYGEN_FROM_N))
-    rows = np.concatenate([row for row, _, _ in parts])
-    columns = np.concatenate([column for _, column, _ in parts])
-    values = np.concatenate([np.full(len(row), value) for row, _, value in parts])
-    return csr_array((values, (rows, columns)), shape=(ATOMS * residues, 4 * residues))
+    constraint: float = 1.0
 
 
 class RestraintEnergy:
@@ -187,6 +104,8 @@ class RestraintEnergy:
         Donor and acceptor residue of each wanted hydrogen bond.
     strengths : Strengths
         Weights of the terms.
+    constraints : callable, optional
+        Value and gradient of what else is asked of the chain.
     """
 
     def __init__(
@@ -196,12 +115,14 @@ class RestraintEnergy:
         wells: TorsionWells,
         bonds: IntArray,
         strengths: Strengths,
+        constraints: Callable[[FloatArray], tuple[float, FloatArray]] | None = None,
     ) -> None:
         self.reference = reference
         self.trust = trust
         self.wells = wells
         self.bonds = bonds
         self.strengths = strengths
+        self._constraints = constraints
         count = len(reference)
         kind = np.arange(count) % 3
         self._bond_length = BONDS[kind[:-1]]
@@ -210,7 +131,7 @@ class RestraintEnergy:
     def __call__(self, trace: FloatArray) -> tuple[float, FloatArray]:
         """Total energy and its gradient."""
         value, gradient = self._local(trace)
-        for more, part in (self._position(trace), self._pair(trace)):
+        for more, part in (self._position(trace), self._pair(trace), self._asked(trace)):
             value += more
             gradient += part
         return value, gradient
@@ -221,7 +142,15 @@ class RestraintEnergy:
             "chain_and_torsion": self._local(trace),
             "position": self._position(trace),
             "hydrogen_bond_and_repulsion": self._pair(trace),
+            "constraints": self._asked(trace),
         }
+
+    def _asked(self, trace: FloatArray) -> tuple[float, FloatArray]:
+        """Ask the constraints of a request how hard they pull."""
+        if self._constraints is None:
+            return 0.0, np.zeros_like(trace)
+        value, gradient = self._constraints(trace)
+        return self.strengths.constraint * value, self.strengths.constraint * gradient
 
     def find_pairs(self, trace: FloatArray) -> None:
         """Set up hydrogen bonds and the list of atoms that are near enough to repel."""
@@ -241,7 +170,7 @@ class RestraintEnergy:
         self._weights = np.full(len(ends), self.strengths.hydrogen_bond)
         self._weights[: len(repel)] = self.strengths.repulsion
         self._num_repel = len(repel)
-        atoms = _expansion(len(trace) // 3)
+        atoms = expansion(len(trace) // 3)
         self._steps = atoms[ends[:, 0]] - atoms[ends[:, 1]]
         self._back = self._steps.T.tocsr()
 
@@ -264,6 +193,8 @@ class RestraintEnergy:
         bonded = self.bonds.reshape(-1)
         load = np.bincount(bonded, minlength=count // 3) * 3.0 * self.strengths.hydrogen_bond
         bands[0] += np.repeat(2.0 * load, 9)
+        pulled = self._asked(trace)[1].any(axis=1)
+        bands[0] += np.repeat(2.0 * self.strengths.constraint * pulled, 3)
         return bands
 
     def _local(self, trace: FloatArray) -> tuple[float, FloatArray]:
@@ -342,7 +273,7 @@ class RestraintEnergy:
     def _pair(self, trace: FloatArray) -> tuple[float, FloatArray]:
         """Hydrogen bonds and repulsion."""
         count = len(trace)
-        step = self._steps @ np.concatenate([trace, _beta(trace)])
+        step = self._steps @ np.concatenate([trace, beta(trace)])
         distance = np.sqrt(np.einsum("pi,pi->p", step, step) + 1e-12)
         error = distance - np.minimum(np.maximum(distance, self._low), self._high)
         root = np.sqrt(1.0 + error * error * (1.0 / _BOND_SCALE**2))
@@ -350,7 +281,7 @@ class RestraintEnergy:
         force = (2.0 * self._weights * error / (root * distance))[:, None] * step
         back = self._back @ force
         gradient = back[:count]
-        _add_beta_gradient(gradient, back[count:], trace)
+        add_beta_gradient(gradient, back[count:], trace)
         return value, gradient
 
 

@@ -1,10 +1,8 @@
-"""From a request to fields: draw the blueprint, bend a fold to it, sample the operator."""
+"""From a blueprint to fields: bend a fold to it, sample the operator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -12,20 +10,12 @@ import numpy as np
 from protein_lab.constants import (
     RADIUS_OF_GYRATION_EXPONENT,
     RADIUS_OF_GYRATION_FACTOR,
-    UNSPECIFIED,
 )
-from protein_lab.constraints.base import Layout
 from protein_lab.constraints.fields import Conditions, compile_conditions
-from protein_lab.constraints.pairing import Pairing
-from protein_lab.constraints.secondary_structure import (
-    SecondaryStructure,
-    asked_elements,
-    asked_states,
-)
-from protein_lab.design.blueprint import Blueprint, Pair, blueprint_of, sample_blueprint
-from protein_lab.design.blueprint_moves import recombine
+from protein_lab.design.blueprint import Blueprint, Pair, blueprint_of
 from protein_lab.design.fold_library import FoldLibrary, Hit
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.steering import Steering
 from protein_lab.errors import ProteinLabError
 from protein_lab.flow import FlowSample, draw_noise, sample
 from protein_lab.geometry import radius_of_gyration, superimpose
@@ -33,158 +23,10 @@ from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray
 
-MIN_FILL: Final = 12
-"""Open stretches below are filled with loop; no element with its turns fits in them."""
-
-FLANK: Final = 2
-"""Loop residues between an asked element and what is drawn beside it."""
-
 COMPACT: Final = 1.2
 """Radius of gyration of a curve over 2.2 L^0.38 angstrom, up to which it counts as compact."""
 
 MAX_FOLDS_TRIED: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of one design, with everything that was open drawn.
-
-    Attributes
-    ----------
-    blueprint : Blueprint
-        Secondary structure of every residue, and the pairs asked or drawn.
-    layout : Layout
-        Where the asked elements lie.
-    is_fixed : bool
-        Whether the request left nothing open, so that every design has this blueprint.
-    """
-
-    blueprint: Blueprint
-    layout: Layout
-    is_fixed: bool
-
-
-def draw_question(request: DesignRequest, rng: np.random.Generator, corpus: Corpus) -> Question:
-    """Draw what a request leaves open: length, states, and the elements of open stretches.
-
-    Open stretches of fewer than :data:`MIN_FILL` residues become loop; longer ones take the
-    blueprint of a stretch of a real chain, with as many moves of its elements as the novelty of
-    the request says. Elements that are drawn keep :data:`FLANK` loop
-    residues from asked ones, so asked elements keep their ends.
-
-    Parameters
-    ----------
-    request : DesignRequest
-        Checked request.
-    rng : Generator
-        The stream of the design.
-    corpus : Corpus
-        Real chains that give the statistics.
-
-    Raises
-    ------
-    ProteinLabError
-        When the request was not checked and contradicts itself.
-    """
-    length = _draw_length(request, rng)
-    parts = [item for item in request.constraints if isinstance(item, SecondaryStructure)]
-    states = asked_states([("$", item) for item in parts], length).states
-    asked = asked_elements(states)
-    layout = Layout(length, asked)
-    drawn: list[tuple[int, Blueprint]] = []
-    if set(states) <= {UNSPECIFIED}:
-        drawn.append((0, _new_blueprint(length, rng, corpus, request.novelty)))
-        states = drawn[0][1].secondary_structure
-    else:
-        states, drawn = _fill(states, rng, corpus, request.novelty)
-    full = Blueprint(states)
-    numbers = {(item.start, item.stop): number for number, item in enumerate(full.elements)}
-    pairs = _drawn_pairs(drawn, numbers)
-    pairs += _asked_pairs(request, layout, numbers)
-    pairs.sort(key=lambda pair: (pair.first, pair.second))
-    is_fixed = not drawn and not (
-        isinstance(request.length, tuple) and request.length[0] != request.length[1]
-    )
-    return Question(Blueprint(states, tuple(pairs)), layout, is_fixed)
-
-
-def _draw_length(request: DesignRequest, rng: np.random.Generator) -> int:
-    for item in request.constraints:
-        if isinstance(item, SecondaryStructure) and item.string is not None:
-            return len(item.string)
-    if request.length is None:
-        raise ProteinLabError("The request has no length.", "Check the request first.")
-    if isinstance(request.length, int):
-        return request.length
-    low, high = request.length
-    return int(rng.integers(low, high + 1))
-
-
-def _new_blueprint(
-    length: int, rng: np.random.Generator, corpus: Corpus, novelty: float
-) -> Blueprint:
-    """Draw the blueprint of a real chain and move its elements as far as novelty says."""
-    return recombine(sample_blueprint(length, rng, corpus), novelty, rng)
-
-
-def _fill(
-    states: str, rng: np.random.Generator, corpus: Corpus, novelty: float
-) -> tuple[str, list[tuple[int, Blueprint]]]:
-    """Replace open residues; also return the drawn blueprints and where they start."""
-    filled: list[str] = []
-    drawn: list[tuple[int, Blueprint]] = []
-    start = 0
-    for state, run in groupby(states):
-        size = len(list(run))
-        stop = start + size
-        if state != UNSPECIFIED:
-            filled.append(state * size)
-        else:
-            before = FLANK if start > 0 and states[start - 1] in "HE" else 0
-            after = FLANK if stop < len(states) and states[stop] in "HE" else 0
-            inner = size - before - after
-            if inner < MIN_FILL:
-                filled.append("L" * size)
-            else:
-                blueprint = _new_blueprint(inner, rng, corpus, novelty)
-                drawn.append((start + before, blueprint))
-                filled.append("L" * before + blueprint.secondary_structure + "L" * after)
-        start = stop
-    return "".join(filled), drawn
-
-
-def _drawn_pairs(
-    drawn: Sequence[tuple[int, Blueprint]], numbers: dict[tuple[int, int], int]
-) -> list[Pair]:
-    """Translate pairs of drawn stretches to the numbers that elements have in the blueprint."""
-    pairs: list[Pair] = []
-    for start, blueprint in drawn:
-        spans = [(start + item.start, start + item.stop) for item in blueprint.elements]
-        pairs += [
-            Pair(numbers[spans[pair.first]], numbers[spans[pair.second]], pair.orientation)
-            for pair in blueprint.pairs
-        ]
-    return pairs
-
-
-def _asked_pairs(
-    request: DesignRequest, layout: Layout, numbers: dict[tuple[int, int], int]
-) -> list[Pair]:
-    """Translate asked pairings to the numbers that elements have in the blueprint."""
-    pairs: list[Pair] = []
-    for item in request.constraints:
-        if not isinstance(item, Pairing):
-            continue
-        try:
-            spans = [layout.elements[number - 1] for number in (item.first, item.second)]
-            first, second = sorted(numbers[span.start, span.stop] for span in spans)
-        except LookupError as error:
-            raise ProteinLabError(
-                f"Elements {item.first} and {item.second} are paired, but are not both there.",
-                "Check the request first.",
-            ) from error
-        pairs.append(Pair(first, second, item.orientation))
-    return pairs
 
 
 def complete_pairs(blueprint: Blueprint, hit: Hit, corpus: Corpus) -> Blueprint:
@@ -265,6 +107,8 @@ def sample_fields(
     blueprint: Blueprint,
     curve: FloatArray,
     rng: np.random.Generator,
+    steering: Steering | None = None,
+    noise: FloatArray | None = None,
 ) -> FlowSample:
     """Draw fields around a coarse curve.
 
@@ -280,9 +124,15 @@ def sample_fields(
         Axis curve, angstrom.
     rng : Generator
         The stream of the design.
+    steering : Steering, optional
+        What the constraints pull at.
+    noise : ndarray, shape=(sample, residue, 3, 3), optional
+        What to start from; drawn when it is not given.
     """
-    noise = draw_noise(rng, request.samples_per_design, blueprint.length)
-    return sample(operator, conditions_of(blueprint, curve), noise, request.steps)
+    if noise is None:
+        noise = draw_noise(rng, request.samples_per_design, blueprint.length)
+    steer = steering.move_fields if steering is not None and steering.restraints else None
+    return sample(operator, conditions_of(blueprint, curve), noise, request.steps, steer=steer)
 
 
 def uncertainty(drawn: FlowSample) -> FloatArray:

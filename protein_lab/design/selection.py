@@ -17,6 +17,7 @@ from protein_lab.constants import (
 )
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.refinement import refine
+from protein_lab.design.steering import Steering
 from protein_lab.flow import FlowSample
 from protein_lab.geometry import place_oxygen, radius_of_gyration
 from protein_lab.metrics import (
@@ -159,22 +160,69 @@ class Candidate:
     field_metrics: dict[str, float]
     is_sound: bool
     is_knotted: bool = False
+    num_missed: int = 0
 
     @property
-    def rank(self) -> tuple[bool, bool, float]:
+    def rank(self) -> tuple[bool, bool, int, float]:
         """Order of candidates, higher is better: no score makes up for broken geometry."""
-        return (not self.is_knotted, self.is_sound, self.metrics["score"])
+        return (not self.is_knotted, self.is_sound, -self.num_missed, self.metrics["score"])
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether the backbone passes its checks and every constraint on more than elements."""
+        return self.is_sound and not self.num_missed
 
     @property
     def is_enough(self) -> bool:
         """Whether another sample could hardly be better; what is not asked is NaN."""
         metrics = self.metrics
         return (
-            self.is_sound
+            self.is_acceptable
             and not metrics["helix_obtained"] < _ENOUGH_HELIX
             and not metrics["strand_obtained"] < _ENOUGH_STRAND
             and not metrics["pairs_met"] < 1.0
         )
+
+
+def _measured(
+    backbone: FloatArray,
+    asked: Blueprint,
+    more: dict[str, float],
+    raw: dict[str, float],
+    is_sound: Callable[[FloatArray], bool],
+    steering: Steering | None,
+) -> Candidate:
+    knotted = find_knot(backbone[:, 1]).name != UNKNOT
+    sound = not knotted and is_sound(backbone)
+    missed = 0 if steering is None else steering.num_missed(backbone)
+    metrics = backbone_metrics(backbone, asked) | more
+    return Candidate(backbone, metrics, raw, sound, knotted, missed)
+
+
+def remeasured(
+    candidate: Candidate,
+    backbone: FloatArray,
+    asked: Blueprint,
+    is_sound: Callable[[FloatArray], bool],
+    steering: Steering | None,
+) -> Candidate:
+    """Take another backbone in place of that of a candidate, if it is no worse.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        What was refined.
+    backbone : ndarray, shape=(residue, 4, 3)
+        N, CA, C, O of what came of it, angstrom.
+    asked, is_sound, steering
+        As for :func:`refine_best`.
+    """
+    if backbone is candidate.backbone:
+        return candidate
+    moved = {"moved_rmsd": candidate.metrics["moved_rmsd"]}
+    other = _measured(backbone, asked, moved, candidate.field_metrics, is_sound, steering)
+    # what a search gained shows in the margins, so a small loss of score does not undo it
+    return other if other.rank[:3] >= candidate.rank[:3] else candidate
 
 
 def refine_best(
@@ -182,6 +230,7 @@ def refine_best(
     asked: Blueprint,
     complete: Blueprint,
     is_sound: Callable[[FloatArray], bool],
+    steering: Steering | None = None,
 ) -> Candidate:
     """Refine samples, the most promising first, until one is good enough; keep the best.
 
@@ -196,18 +245,18 @@ def refine_best(
     is_sound : callable
         Whether a backbone passes the checks that every design has to pass; knots are looked for
         in any case.
+    steering : Steering, optional
+        What the constraints of the request pull at, beside the blueprint.
     """
     raw = [field_metrics(sample, asked) for sample in drawn.field]
     order = sorted(range(len(raw)), key=lambda number: (-field_score(raw[number]), number))
     candidates: list[Candidate] = []
     for number in order:
-        refined = refine(drawn.field[number], complete, drawn.sigma[number])
-        metrics = backbone_metrics(refined.backbone, asked)
-        metrics["moved_rmsd"] = refined.moved_rmsd
-        knotted = find_knot(refined.backbone[:, 1]).name != UNKNOT
-        sound = not knotted and is_sound(refined.backbone)
-        candidates.append(Candidate(refined.backbone, metrics, raw[number], sound, knotted))
-        if candidates[-1].is_enough or (sound and len(candidates) == _MOST_REFINED):
+        refined = refine(drawn.field[number], complete, drawn.sigma[number], steering=steering)
+        moved = {"moved_rmsd": refined.moved_rmsd}
+        made = _measured(refined.backbone, asked, moved, raw[number], is_sound, steering)
+        candidates.append(made)
+        if made.is_enough or (made.is_acceptable and len(candidates) == _MOST_REFINED):
             break
     return max(candidates, key=lambda candidate: candidate.rank)
 

@@ -54,6 +54,7 @@ def draw_sequences(
     backbone: FloatArray,
     options: SequenceOptions,
     rng: np.random.Generator,
+    bias: FloatArray | None = None,
 ) -> SequenceDraw:
     """Draw the sequences of a design, whose backbone stays whatever goes wrong here.
 
@@ -67,6 +68,8 @@ def draw_sequences(
         As for :func:`design_sequences`.
     rng : Generator
         From :func:`sequence_stream`, so that a backbone never depends on its sequences.
+    bias : ndarray, shape=(residue, 20), optional
+        As for :func:`design_sequences`.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def draw_sequences(
     if options.num_sequences == 0:
         return SequenceDraw()
     try:
-        return SequenceDraw(drawn=tuple(design_sequences(load(), backbone, options, rng)))
+        return SequenceDraw(drawn=tuple(design_sequences(load(), backbone, options, rng, bias)))
     except _EXPECTED_FAILURES as error:
         return SequenceDraw(failed=str(error) or type(error).__name__)
 
@@ -86,6 +89,7 @@ def design_sequences(
     backbone: FloatArray,
     options: SequenceOptions,
     rng: np.random.Generator,
+    bias: FloatArray | None = None,
 ) -> list[DesignedSequence]:
     """Draw sequences for one backbone.
 
@@ -98,6 +102,10 @@ def design_sequences(
         Free of faults; residues fixed beyond the end of the chain are passed over.
     rng : Generator
         The only source of randomness.
+    bias : ndarray, shape=(residue, 20), optional
+        Nats added to the log-probability of each amino acid before it is tempered; minus
+        infinity forbids one. Fixed residues stay as they are. Probabilities and scores that are
+        told are those of the operator, without the bias.
 
     Returns
     -------
@@ -108,6 +116,8 @@ def design_sequences(
     ------
     GeometryError
         When the backbone is not finite.
+    ProteinLabError
+        When the bias has another shape, or leaves no amino acid for a residue.
     WeightsError
         When the operator gives no finite numbers.
     """
@@ -127,14 +137,17 @@ def design_sequences(
     inputs = collate_backbones(xp, [backbone], operator.config.neighbors)
     encoded = _repeat(operator, operator.embed(inputs), count)
     visible = xp.asarray(visibility(order, xp.to_numpy(encoded.partner)), "int32")
-    banned = np.isin(np.arange(NUM_TYPES), residue_types(options.excluded))
+    added = _added(bias, options, fixed)
     logits = np.zeros((count, size, NUM_TYPES))
     for color in range(int(order.max()) + 1):
         free = (order == color) & ~fixed
         if free.any():
             shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
             logits[free] = xp.to_numpy(shown).astype(np.float64)[free]
-            tempered = np.where(banned, _BANNED, logits[free] / options.temperature)
+            wanted = np.broadcast_to(added, logits.shape)[free]
+            tempered = np.where(
+                np.isfinite(wanted), (logits[free] + wanted) / options.temperature, _BANNED
+            )
             residues[free] = _draw(_softmax(tempered), uniform[free])
     if fixed.any():
         shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
@@ -145,6 +158,28 @@ def design_sequences(
             "Its weights are broken, or this backbone is unlike any protein; no sequence was made.",
         )
     return _ranked(residues, _softmax(logits), fixed)
+
+
+def _added(
+    bias: FloatArray | None, options: SequenceOptions, fixed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Nats added to logits, shape (residue, 20), minus infinity where nothing may be drawn."""
+    shape = (len(fixed), NUM_TYPES)
+    added = np.zeros(shape) if bias is None else np.array(bias, dtype=np.float64)
+    if added.shape != shape or np.isnan(added).any() or (added == np.inf).any():
+        raise ProteinLabError(
+            f"Expected a bias of shape {shape}, finite or minus infinity, but got shape "
+            f"{added.shape} or numbers that are neither.",
+            "Give nats for each residue and each of the twenty amino acids.",
+        )
+    added[:, np.isin(np.arange(NUM_TYPES), residue_types(options.excluded))] = -np.inf
+    empty = np.flatnonzero(~np.isfinite(added).any(axis=1) & ~fixed)
+    if empty.size:
+        raise ProteinLabError(
+            f"No amino acid is left for residue {empty[0] + 1}: all twenty are forbidden.",
+            "Forbid fewer, or leave one to each residue.",
+        )
+    return added
 
 
 def random_order(

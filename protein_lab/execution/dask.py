@@ -11,8 +11,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from distributed import Client, Future, Worker, WorkerPlugin
 
 RETRIES = 2
+_AHEAD = 4
+_FEWEST_UNDERWAY = 16
 _POLL_SECONDS = 0.05
 _WORKER_CHECK_SECONDS = 2.0
 _CONNECT_SECONDS = 10
@@ -80,42 +83,56 @@ class DaskExecutor:
         should_stop: ShouldStop = lambda: False,
     ) -> None:
         """Make the designs of ``indices``; see :meth:`protein_lab.execution.base.Executor.run`."""
-        wanted = sorted(indices)
-        if not wanted or should_stop():
+        remaining = iter(indices)
+        first = list(islice(remaining, max(self.workers, 1)))
+        if not first or should_stop():
             return
-        with self._client(len(wanted)) as client:
+        wanted = chain(first, remaining)
+        with self._client(len(first)) as client:
             identity = request_id(request, runtime_spec.weights_digest, runtime_spec.corpus_digest)
-            futures = [
-                client.submit(
-                    compute_design,
-                    request.canonical(),
-                    msgspec.json.encode(runtime_spec),
-                    index,
-                    key=f"design-{identity[:16]}-{runtime_spec.backend}-{index}",
-                    retries=RETRIES,
-                    pure=False,
+            question, place = request.canonical(), msgspec.json.encode(runtime_spec)
+            underway: dict[str, Future] = {}
+
+            def submit_next() -> Future | None:
+                index = next(wanted, None)
+                if index is None:
+                    return None
+                key = f"design-{identity[:16]}-{runtime_spec.backend}-{index}"
+                underway[key] = client.submit(
+                    compute_design, question, place, index, key=key, retries=RETRIES, pure=False
                 )
-                for index in wanted
-            ]
+                return underway[key]
+
             try:
-                self._collect(client, futures, on_design, should_stop)
+                self._collect(client, submit_next, underway, on_design, should_stop)
             finally:
-                client.cancel(futures)
+                client.cancel(list(underway.values()))
 
     def _collect(
         self,
         client: Client,
-        futures: list[Future],
+        submit_next: Callable[[], Future | None],
+        underway: dict[str, Future],
         on_design: OnDesign,
         should_stop: ShouldStop,
     ) -> None:
-        """Hand over designs as they come, watching for a stop and for a cluster that is gone."""
+        """Hand over designs as they come, watching for a stop and for a cluster that is gone.
+
+        Only so many tasks are underway that no worker waits: nobody knows how many a search needs.
+        """
         from distributed import as_completed
 
-        finished = as_completed(futures)
+        finished = as_completed()
         watch = _WorkerWatch(client, self.no_workers_timeout)
         failure: ExecutionError | None = None
-        while finished.count() and not should_stop():
+
+        def fill() -> None:
+            room = max(_FEWEST_UNDERWAY, _AHEAD * _num_threads(client))
+            while len(underway) < room and (task := submit_next()) is not None:
+                finished.add(task)
+
+        fill()
+        while underway and not should_stop():
             ready = finished.next_batch(block=False)
             for future in ready:
                 try:
@@ -124,7 +141,10 @@ class DaskExecutor:
                     failure = failure or error
                 else:
                     on_design(design)
+                del underway[future.key]
                 future.release()
+            if ready and failure is None and not should_stop():
+                fill()
             if failure is not None and not ready:
                 raise failure  # only when all that was finished has been handed over
             if not ready:
@@ -250,6 +270,15 @@ class _WorkerWatch:
                 f"The Dask cluster had no worker for {self._timeout:g} s.",
                 "Start workers and repeat the command; finished designs are kept.",
             )
+
+
+def _num_threads(client: Client) -> int:
+    """Count the tasks that can run at once; none where the scheduler is gone."""
+    try:
+        found: Any = client.nthreads() if client.status == "running" else {}
+        return sum(found.values())
+    except OSError:
+        return 0  # the watch says so, once it has waited long enough
 
 
 def _unpack(future: Future) -> Any:

@@ -108,7 +108,8 @@ def reproduce(
             message = f"the result was made with {str(asked)[:16]}; here are {here[:16]}"
             changed = Difference(what=f"{name} digest", message=message)
             return Reproduction(exact=False, num_designs=0, notes=notes, differences=(changed,))
-    again = run_request(stored.request, runtime, executor=executor, spec=spec)
+    num_made = None if stored.search is None else stored.search.num_made
+    again = run_request(stored.request, runtime, executor=executor, spec=spec, num_made=num_made)
     reasons = _reasons_for_tolerance(stored.provenance, again.provenance)
     return Reproduction(
         exact=not reasons,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.until import Tally
 from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import Executor, RuntimeSpec, ShouldStop, spec_of
 from protein_lab.execution.local import LocalExecutor
@@ -24,8 +25,12 @@ def run_request(
     output: OutputFolder | None = None,
     progress: Progress = lambda design, num_finished: None,
     should_stop: ShouldStop = lambda: False,
+    num_made: int | None = None,
 ) -> DesignResult:
-    """Make all designs of a request and rank them.
+    """Make the designs of a request and rank them.
+
+    Where the request says until when, designs count in the order of their indices; what workers
+    have made beyond the end is dropped.
 
     Parameters
     ----------
@@ -44,6 +49,8 @@ def run_request(
         Called with each finished design and their number so far, kept ones included.
     should_stop : callable
         Asked between designs.
+    num_made : int or None
+        Of a request that says until when, make exactly so many, as an earlier run did.
 
     Returns
     -------
@@ -59,26 +66,36 @@ def run_request(
     """
     if output is not None and output.is_complete:
         return output.load()
-    designs = output.finished() if output is not None else {}
-    designs = {index: made for index, made in designs.items() if index < request.num_designs}
+    tally = Tally(request.until, request.num_designs, num_made)
+    found = output.finished() if output is not None else {}
+    designs = {index: found[index] for index in sorted(found) if index in tally.indices()}
     for number, design in enumerate(designs.values(), start=1):
+        tally.take(design.index, design.accepted)
         progress(design, number)
 
     def take(design: Design) -> None:
         if output is not None:
             output.keep(design)
         designs[design.index] = design
+        tally.take(design.index, design.accepted)
         progress(design, len(designs))
 
-    missing = [index for index in range(request.num_designs) if index not in designs]
+    def is_enough() -> bool:
+        tally.look_at_clock()
+        return tally.is_over or should_stop()
+
+    kept = frozenset(designs)
+    missing = (index for index in tally.indices() if index not in kept)
     runner = executor or LocalExecutor(runtime)
-    runner.run(request, spec or spec_of(runtime), missing, take, should_stop)
-    if len(designs) < request.num_designs:
+    if not tally.is_over:
+        runner.run(request, spec or spec_of(runtime), missing, take, is_enough)
+    if not tally.is_over:
         raise ExecutionError(
-            f"Stopped after {len(designs)} of {request.num_designs} designs.",
+            f"Stopped after {len(designs)} of {tally.indices().stop} designs.",
             "Repeat the same command to go on; finished designs are kept.",
         )
-    result = engine.assemble(request, [designs[index] for index in sorted(designs)], runtime)
+    counted = [designs[index] for index in range(tally.num_made)]
+    result = engine.assemble(request, counted, runtime, tally.search())
     if output is not None:
         output.publish(result)
     return result

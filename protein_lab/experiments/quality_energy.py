@@ -18,7 +18,8 @@ from protein_lab.design.minimization import minimize
 from protein_lab.design.ramachandran import TorsionWells
 from protein_lab.design.refinement import refine
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.restraints import RestraintEnergy, Strengths, expand
+from protein_lab.design.restraints import RestraintEnergy, Strengths
+from protein_lab.design.virtual_atoms import expand
 from protein_lab.errors import GeometryError
 from protein_lab.experiments.quality_measures import ideal_joined
 from protein_lab.typing import FloatArray

@@ -59,8 +59,11 @@ _ROWS = 200
 def heading(data: ReportData) -> Section:
     """Name of the request, its id and what came out."""
     summary, request = data.summary, data.manifest.request
-    all_good = summary.num_accepted == summary.num_designs
-    verdict = f"{summary.num_accepted} of {summary.num_designs} designs accepted"
+    search = summary.search
+    made = summary.num_designs if search is None else search.num_made
+    wanted = summary.num_designs if search is None else search.num_wanted
+    all_good = summary.num_accepted >= wanted
+    verdict = f"{summary.num_accepted} of {made} designs accepted"
     failed = sum(entry.failed is not None for entry in summary.designs)
     known = [
         ("Length", _lengths(summary.designs)),
@@ -179,7 +182,10 @@ def _story(place: int, shown: ShownDesign) -> str:
     if set(entry.sequence) - {"X"}:
         sequence = f'<p class="sequence"><code>{text(entry.sequence)}</code></p>'
     title = f"Design {entry.rank} {pill('pass' if entry.accepted else 'fail', _verdict(entry))}"
-    link = f'<p><a href="{text(entry.file)}" download>mmCIF file</a></p>'
+    link = f'<p><a href="{text(entry.file)}" download>mmCIF file</a>'
+    if entry.assembly_file is not None:
+        link += f', <a href="{text(entry.assembly_file)}" download>with its copies</a>'
+    link += "</p>"
     return (
         f'<div data-design="{place}"><h3>{title}</h3>{facts(known + metrics)}{sequence}{link}</div>'
     )

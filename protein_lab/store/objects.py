@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.store.arrays import read_designs, write_designs
 from protein_lab.store.files import scratch_folder, scratch_name, storing, sync_folder, sync_tree
@@ -85,6 +86,8 @@ def write_arrays(result: DesignResult, folder: Path) -> None:
         "request": to_plain(result.request),
         "outcome": result.outcome,
         "provenance": to_plain(result.provenance),
+        "search": to_plain(result.search),
+        "relaxations": to_plain(result.relaxations),
     }
     write_designs(folder, result.designs, attributes)
 
@@ -136,6 +139,8 @@ def load_result(path: Path | str, verify: bool = True) -> DesignResult:
             designs=designs,
             outcome=attributes["outcome"],
             provenance=attributes["provenance"],
+            search=msgspec.convert(attributes.get("search"), Search | None),
+            relaxations=msgspec.convert(attributes.get("relaxations", ()), tuple[Relaxation, ...]),
         )
     except (KeyError, msgspec.ValidationError) as error:
         raise IntegrityError(

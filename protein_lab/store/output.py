@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import msgspec
 
+from protein_lab.constraints.base import Assembling
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.protein import Protein
@@ -28,7 +29,13 @@ from protein_lab.store.objects import (
     write_arrays,
 )
 from protein_lab.store.schema import Design, DesignResult, decode_design, encode_design
-from protein_lab.store.summary import design_file, encode_summary, fasta, summarize
+from protein_lab.store.summary import (
+    assembly_file,
+    design_file,
+    encode_summary,
+    fasta,
+    summarize,
+)
 
 OUTPUT_SCHEMA = "protein_lab/output@1"
 REPORT = "report.html"
@@ -207,11 +214,22 @@ def _write_files(staging: Path, result: DesignResult) -> None:
     for rank, design in enumerate(result.designs, start=1):
         name = design_file(rank, design)
         if name is not None:
-            text = _structure(rank, design).to_mmcif()
-            (staging / name).write_text(text, encoding="utf-8")
+            protein = _structure(rank, design)
+            (staging / name).write_text(protein.to_mmcif(), encoding="utf-8")
+            _write_assembly(staging, result.request, rank, design, protein)
     (staging / FASTA).write_text(fasta(result), encoding="utf-8")
     (staging / SUMMARY).write_bytes(encode_summary(summarize(result)))
     write_arrays(result, staging / ARRAYS)
+
+
+def _write_assembly(
+    staging: Path, request: DesignRequest, rank: int, design: Design, protein: Protein
+) -> None:
+    """Write what the design is a part of, where the request asks for such."""
+    name = assembly_file(request, rank, design)
+    if name is not None:
+        first = next(item for item in request.constraints if isinstance(item, Assembling))
+        (staging / name).write_text(first.assembly(protein).to_mmcif(), encoding="utf-8")
 
 
 def _structure(rank: int, design: Design) -> Protein:

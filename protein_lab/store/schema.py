@@ -17,6 +17,7 @@ import numpy as np
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sequence_options import DesignedSequence
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.errors import IntegrityError
 from protein_lab.typing import Check, FloatArray, Measurement
 
@@ -83,9 +84,21 @@ class Design:
 
     @property
     def accepted(self) -> bool:
-        """Whether a backbone came out and neither a check nor a constraint says ``fail``."""
-        verdicts = [item.verdict for item in (*self.checks, *self.measurements)]
-        return self.failed is None and "fail" not in verdicts
+        """Whether a backbone came out and :attr:`losses` is empty."""
+        return not self.losses
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the checks and constraints that stand against the design.
+
+        A check that did not run says nothing; a constraint must hold, so one that could not be
+        measured counts as missed.
+        """
+        lost = [item.name for item in self.checks if item.verdict == "fail"]
+        lost += [
+            item.constraint for item in self.measurements if item.verdict in ("fail", "not_run")
+        ]
+        return tuple(lost) if self.failed is None else ("no backbone", *lost)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -104,6 +117,11 @@ class DesignResult:
         One sentence with what came out and, where less than asked, the remedy.
     provenance : dict
         Versions, digests of weights and corpus, backend, device, seed and timings; JSON values.
+    search : Search or None
+        How many designs were made until enough were accepted, and why no more; None where the
+        request asks for a fixed number.
+    relaxations : tuple of Relaxation
+        What each constraint that designs miss costs, the costliest first.
     """
 
     request: DesignRequest
@@ -111,6 +129,8 @@ class DesignResult:
     designs: tuple[Design, ...]
     outcome: str
     provenance: dict[str, Any]
+    search: Search | None = None
+    relaxations: tuple[Relaxation, ...] = ()
 
     @property
     def num_accepted(self) -> int:

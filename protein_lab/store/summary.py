@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from protein_lab.constraints.base import Assembling
 from protein_lab.design.calibration import UncertaintyKind
+from protein_lab.design.request import DesignRequest
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Check, FloatArray, Measurement
 
@@ -48,8 +51,10 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Number of the design in its request, from 0.
     file : str or None
         Structure file relative to the summary; None when the design failed.
+    assembly_file : str or None
+        File of the design together with its symmetric copies, where symmetry was asked for.
     accepted : bool
-        Whether no check and no constraint says ``fail``.
+        Whether no check says ``fail`` and every constraint holds.
     failed : str or None
         Why there is no backbone.
     length : int
@@ -99,6 +104,7 @@ class DesignSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     uncertainty: tuple[float | None, ...]
     uncertainty_kind: Literal["calibrated", "uncalibrated"] = "uncalibrated"
     half_width: tuple[float | None, ...] = ()
+    assembly_file: str | None = None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,11 +119,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     name : str
         The request's name.
     num_designs, num_accepted : int
-        How many were made, and how many no check or constraint refuses.
+        How many are listed, and how many no check or constraint refuses.
     outcome : str
         One sentence, with the remedy when fewer were accepted than asked.
     designs : tuple of DesignSummary
         Best first.
+    search : Search or None
+        Where designs were made until enough were accepted: how many, and why no more.
+    relaxations : tuple of Relaxation
+        What each constraint that designs miss costs, the costliest first.
     """
 
     schema: str
@@ -127,11 +137,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     num_accepted: int
     outcome: str
     designs: tuple[DesignSummary, ...]
+    search: Search | None = None
+    relaxations: tuple[Relaxation, ...] = ()
 
 
 def design_file(rank: int, design: Design) -> str | None:
     """Name the structure file of a design, relative to its output folder."""
     return None if design.failed is not None else f"designs/{rank:03d}.cif"
+
+
+def assembly_file(request: DesignRequest, rank: int, design: Design) -> str | None:
+    """Name the file of what a design is a part of; None where nothing of the kind is asked."""
+    is_part = any(isinstance(item, Assembling) for item in request.constraints)
+    return f"designs/{rank:03d}_assembly.cif" if is_part and design.failed is None else None
 
 
 def summarize(result: DesignResult) -> Summary:
@@ -145,8 +163,11 @@ def summarize(result: DesignResult) -> Summary:
         num_accepted=result.num_accepted,
         outcome=result.outcome,
         designs=tuple(
-            _summarize(rank, design, kind) for rank, design in enumerate(result.designs, start=1)
+            _summarize(result.request, rank, design, kind)
+            for rank, design in enumerate(result.designs, start=1)
         ),
+        search=result.search,
+        relaxations=result.relaxations,
     )
 
 
@@ -198,12 +219,15 @@ def fasta_entry(header: str, sequence: str) -> str:
     return "\n".join([f">{header}", *lines]) + "\n"
 
 
-def _summarize(rank: int, design: Design, kind: UncertaintyKind) -> DesignSummary:
+def _summarize(
+    request: DesignRequest, rank: int, design: Design, kind: UncertaintyKind
+) -> DesignSummary:
     factor = kind.band_factor(design.length)
     return DesignSummary(
         rank=rank,
         index=design.index,
         file=design_file(rank, design),
+        assembly_file=assembly_file(request, rank, design),
         accepted=design.accepted,
         failed=design.failed,
         length=design.length,

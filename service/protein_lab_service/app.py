@@ -133,7 +133,7 @@ def show_design(identity: str, state: State) -> DesignState:
     shown = DesignState(
         id=job.id,
         status=job.status,
-        progress=Progress(finished=job.finished, total=job.request.num_designs),
+        progress=Progress(finished=job.finished, total=job.request.most_designs),
         created_at=job.created_at,
         updated_at=job.updated_at,
         links=_links(job),

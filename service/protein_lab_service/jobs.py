@@ -132,7 +132,9 @@ class Jobs:
             message = "An unexpected error stopped the job; the service's log has the details."
             self.table.update(job.id, "failed", error=message)
         else:
-            self.table.update(job.id, "done", finished=job.request.num_designs)
+            # of a search the last count stays: it ends before all that may be made
+            count = job.request.num_designs if job.request.until is None else None
+            self.table.update(job.id, "done", finished=count)
 
     def _design(self, job: Job) -> None:
         runtime = self._runtime(job.request)

@@ -2,39 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import pytest
 
 from protein_lab.constraints.base import Constraint, Layout
+from protein_lab.constraints.binding_site import BindingSite, PocketResidue
+from protein_lab.constraints.burial import Burial
+from protein_lab.constraints.catalytic_site import CatalyticResidue, CatalyticSite
+from protein_lab.constraints.contacts import Contact, Contacts
+from protein_lab.constraints.content import Content
+from protein_lab.constraints.custom import Custom, register_constraint
+from protein_lab.constraints.distance import Distance
+from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.hotspots import Hotspots
 from protein_lab.constraints.kinds import AnyConstraint
+from protein_lab.constraints.ligand import Ligand, LigandAtom
+from protein_lab.constraints.metal_site import MetalLigand, MetalSite
+from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
+from protein_lab.constraints.radius_of_gyration import RadiusOfGyration
+from protein_lab.constraints.repeats import Repeats
+from protein_lab.constraints.residue_types import ResidueTypes, TypeRange
 from protein_lab.constraints.secondary_structure import (
     AskedElement,
     Range,
     SecondaryStructure,
     asked_elements,
 )
+from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.solubility_proxy import SolubilityProxy
+from protein_lab.constraints.stability_proxy import StabilityProxy
+from protein_lab.constraints.structure_source import StructureSource, structure_text
+from protein_lab.constraints.symmetry import Symmetry
+from protein_lab.constraints.template import Template
+from protein_lab.constraints.topology import Topology
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
 LENGTH = 24
+
+
+def helix(length: int = LENGTH) -> Protein:
+    """Build one straight helix of alanines."""
+    angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
+    return Protein.from_backbone(backbone_from_internal(*angles), "A" * length)
+
+
+class Spans:
+    """A user's own constraint: how far the chain reaches."""
+
+    def __init__(self, parameters: Mapping[str, float]) -> None:
+        self.most = parameters["most"]
+
+    def evaluate(self, protein: Protein, layout: Layout) -> float:
+        """Give the margin in whole angstrom."""
+        del layout
+        reach = np.linalg.norm(protein.ca[:, None] - protein.ca, axis=-1).max()
+        return round(float(self.most - reach))
+
+
+register_constraint("spans", Spans)
 EXAMPLES: list[AnyConstraint] = [
     SecondaryStructure(string="L" + "H" * 22 + "L"),
     SecondaryStructure(ranges=(Range(start=4, stop=12, state="E"),)),
     Pairing(first=1, second=2, orientation="antiparallel"),
+    BindingSite(
+        ligand=Ligand(
+            atoms=tuple(LigandAtom(element="C", x=1.4 * n, y=0.0, z=0.0) for n in range(3))
+        ),
+        residues=(PocketResidue(position=5), PocketResidue(position=9)),
+    ),
+    CatalyticSite(
+        library="chymotrypsin",
+        residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
+    ),
+    Disulfide(first=3, second=20),
+    Hotspots(target=StructureSource(text=structure_text(helix())), hotspots=("A9", "A13")),
+    MetalSite(ligands=tuple(MetalLigand(position=place, residue="H") for place in (3, 7, 10))),
+    SolubilityProxy(max=-0.2),
+    StabilityProxy(max=40.0),
+    ResidueTypes(ranges=(TypeRange(start=3, sequence="A-K"), TypeRange(start=9, excluded="CM"))),
+    Distance(first=3, second=(20, 22), atom="CA", min=20.0, max=30.0),
+    RadiusOfGyration(target=1.2, tolerance=0.1, unit="relative"),
+    Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
+    Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
+    Topology(order=(2, 1), crossovers="right"),
+    Motif(source=StructureSource(text=structure_text(helix())), contig="5/A3-9/4/A14-18/3"),
+    Template(source=StructureSource(text=structure_text(helix())), noise=1.5, kept="A5-9"),
+    Content(helix=(50, 100), strands=0),
+    Segments(
+        segments=(
+            Segment(state="L", length=(0, 3)),
+            Segment(state="H", length=(18, 24)),
+            Segment(state="-", length=(0, 5)),
+        )
+    ),
+    Symmetry(group="C2", contacts=4),
+    Custom(name="spans", parameters={"most": 40.0}),
+    Repeats(copies=2, max_rmsd=0.5),
 ]
 LAYOUT = Layout(LENGTH, (AskedElement("H", 1, 11), AskedElement("H", 13, 23)))
 
 pytestmark = pytest.mark.parametrize("constraint", EXAMPLES, ids=lambda item: item.kind)
-
-
-def helix(length: int = LENGTH) -> Protein:
-    """Build one straight helix."""
-    angles = [np.full(length, np.radians(angle)) for angle in (-62.0, -42.0, 180.0)]
-    return Protein.from_backbone(backbone_from_internal(*angles))
 
 
 def test_it_has_the_interface(constraint: AnyConstraint) -> None:
@@ -78,8 +152,11 @@ def test_it_is_unmoved_by_rigid_motion(constraint: AnyConstraint) -> None:
     protein = helix()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
-    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0)
-    assert constraint.evaluate(moved, LAYOUT) == constraint.evaluate(protein, LAYOUT)
+    moved = Protein.from_backbone(protein.backbone @ turn.T + 50.0, protein.sequence)
+    here, there = (constraint.evaluate(item, LAYOUT) for item in (protein, moved))
+    assert (there.verdict, there.details) == (here.verdict, here.details)
+    # coordinates are rounded to single precision, which differs from place to place
+    assert (there.value, there.margin) == pytest.approx((here.value, here.margin), abs=1e-4)
 
 
 def test_it_refuses_another_chain(constraint: AnyConstraint) -> None:

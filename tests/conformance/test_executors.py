@@ -16,10 +16,12 @@ import pytest
 
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.until import Until
 from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import RuntimeSpec, open_runtime, spec_of
 from protein_lab.execution.dask import DaskExecutor
 from protein_lab.execution.local import LocalExecutor
+from protein_lab.execution.run import run_request
 from protein_lab.store.schema import Design
 
 pytest.importorskip("distributed")
@@ -236,3 +238,14 @@ def test_interrupt_ends_the_workers_and_keeps_what_was_done(
             break
         time.sleep(0.2)
     assert running.stdout == ""
+
+
+def test_a_search_ends_at_the_same_design(
+    cluster: str, runtime: engine.Runtime, spec: RuntimeSpec
+) -> None:
+    """Which designs are counted does not depend on how many are made at once."""
+    request = msgspec.structs.replace(REQUEST, until=Until(accepted=2, max_samples=6))
+    here = run_request(request, runtime)
+    there = run_request(request, runtime, executor=DaskExecutor(scheduler=cluster), spec=spec)
+    assert here.search == there.search
+    assert bits(list(here.designs)) == bits(list(there.designs))

@@ -9,8 +9,8 @@ import pytest
 
 from protein_lab.design.blueprint import Blueprint, Pair
 from protein_lab.design.blueprint_moves import MOST_MOVES, recombine
+from protein_lab.design.drawing import draw_question
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.sampling import draw_question
 from protein_lab.training.corpus import Corpus
 
 FERREDOXIN = Blueprint(

@@ -11,14 +11,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from protein_lab import engine
+from protein_lab import attempt, engine
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import Range, SecondaryStructure
 from protein_lab.design import selection
 from protein_lab.design.blueprint import Blueprint, blueprint_of
 from protein_lab.design.calibration import SCHEMA, Calibration, SigmaModel, UncertaintyKind
+from protein_lab.design.drawing import FLANK, draw_question
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.sampling import FLANK, complete_pairs, draw_question, uncertainty
+from protein_lab.design.sampling import complete_pairs, uncertainty
 from protein_lab.design.selection import backbone_metrics, field_metrics, rank_key
 from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
 from protein_lab.errors import GeometryError, InvalidRequestError, WeightsError
@@ -140,11 +141,11 @@ def test_a_design_that_fails_stays_with_its_reason(
     """A failure is part of the answer, ranked last, and the outcome counts it."""
     real = selection.refine
 
-    def refuse(*arguments: Any) -> Any:
+    def refuse(*arguments: Any, **options: Any) -> Any:
         if len(calls := refused) < 2:
             calls.append(1)
             raise GeometryError("The field has no shape.")
-        return real(*arguments)
+        return real(*arguments, **options)
 
     refused: list[int] = []
     monkeypatch.setattr(selection, "refine", refuse)
@@ -173,7 +174,8 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     def _failed(check: Check) -> Check:
         return msgspec.structs.replace(check, verdict="fail")
 
-    monkeypatch.setattr(engine, "validate", refuse_first)
+    for module in (attempt, engine):
+        monkeypatch.setattr(module, "validate", refuse_first)
     made = engine.design_one(REQUEST, 0, runtime)
     assert made.failed is None
     # Two samples of the first fold and one of the second are refused; its other one is the last
@@ -195,7 +197,8 @@ def test_where_no_fold_suits_the_operator_folds_alone(
             return checks
         return tuple(msgspec.structs.replace(check, verdict="fail") for check in checks)
 
-    monkeypatch.setattr(engine, "validate", refuse_three_folds)
+    for module in (attempt, engine):
+        monkeypatch.setattr(module, "validate", refuse_three_folds)
     made = engine.design_one(REQUEST, 0, shipped)
     assert made.failed is None
     assert made.source == "polymer"

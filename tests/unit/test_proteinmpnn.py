@@ -12,7 +12,7 @@ import pytest
 
 from protein_lab.cli import main
 from protein_lab.design.proteinmpnn import run_proteinmpnn
-from protein_lab.design.sequence_options import FixedResidue, SequenceOptions
+from protein_lab.design.sequence_options import LETTERS, FixedResidue, SequenceOptions
 from protein_lab.protein import Protein
 from protein_lab.structure_files import read_structure
 from protein_lab.testing.results import ideal_helix_design
@@ -29,7 +29,8 @@ SCRIPT = '''
 """Writes what protein_mpnn_run.py writes, or fails in a way that programs fail."""
 import argparse, json, pathlib, sys, time
 parser = argparse.ArgumentParser()
-for name in ("pdb_path", "pdb_path_chains", "out_folder", "omit_AAs", "fixed_positions_jsonl"):
+for name in ("pdb_path", "pdb_path_chains", "out_folder", "omit_AAs", "fixed_positions_jsonl",
+             "bias_by_res_jsonl"):
     parser.add_argument("--" + name)
 for name in ("num_seq_per_target", "batch_size", "seed"):
     parser.add_argument("--" + name, type=int)
@@ -39,6 +40,9 @@ fault = {fault!r}
 pathlib.Path({seen!r}).write_text(json.dumps(vars(asked)))
 pdb = pathlib.Path(asked.pdb_path).read_text()
 pathlib.Path({seen!r}).with_suffix(".pdb").write_text(pdb)
+if asked.bias_by_res_jsonl:
+    table = pathlib.Path(asked.bias_by_res_jsonl).read_text()
+    pathlib.Path({seen!r}).with_suffix(".bias").write_text(table)
 if fault == "crash":
     sys.exit("CUDA error: no kernel image")
 if fault == "hang":
@@ -148,3 +152,24 @@ def test_sequences_for_files_of_the_user(
     assert run("--temperature", "9")[0] == 2
     assert run("--exclude", "Z")[0] == 2
     assert "at least 1" in run("--number", "0")[2]
+
+
+def test_a_bias_reaches_the_program_and_is_checked(tmp_path: Path) -> None:
+    """Rows follow the program's order of amino acids; what is forbidden is never taken over."""
+    bias = np.zeros((20, 20))
+    bias[0, LETTERS.index("K")] = 1.5
+    bias[4, LETTERS.index("W")] = -np.inf
+    bias[2] = -np.inf  # residue 3 is fixed
+    drawn = run_proteinmpnn(command(tmp_path), BACKBONE, OPTIONS, bias=bias)
+    assert drawn.not_run is None
+    table = json.loads((tmp_path / "seen.bias").read_text())["design"]["A"]
+    assert np.shape(table) == (20, 21)
+    assert table[0]["ACDEFGHIKLMNPQRSTVWYX".index("K")] == 1.5
+    assert table[4]["ACDEFGHIKLMNPQRSTVWYX".index("W")] == -1e6
+    assert np.count_nonzero(table[0]) == np.count_nonzero(table[4]) == 1
+    bias[4, LETTERS.index("K")] = -np.inf
+    drawn = run_proteinmpnn(command(tmp_path), BACKBONE, OPTIONS, bias=bias)
+    assert drawn.sequences == ()
+    assert "wrote K at residue 5" in (drawn.not_run or "")
+    drawn = run_proteinmpnn(command(tmp_path), BACKBONE, OPTIONS, bias=bias[:9])
+    assert "bias for 20 residues" in (drawn.not_run or "")

@@ -1,0 +1,1 @@
+"""Optimizers: strategies with explicit state over one search space and one or more objectives."""

@@ -1,0 +1,1 @@
+"""Search spaces: what an optimizer changes, and what comes of it."""
