@@ -10,6 +10,7 @@ from protein_lab.constraints.content import Content
 from protein_lab.constraints.custom import Custom
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.hotspots import Hotspots
 from protein_lab.constraints.metal_site import MetalSite
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.pairing import Pairing
@@ -35,6 +36,7 @@ AnyConstraint = (
     | Custom
     | Distance
     | Disulfide
+    | Hotspots
     | MetalSite
     | Motif
     | RadiusOfGyration

@@ -29,6 +29,7 @@ from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
 from protein_lab.design.sequence_bias import bias_faults
+from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _other_faults(
         if not any(fault.severity == "error" for fault in found):
             sound.append((path, item))
     yield from bias_faults(sound, request.sequence, shortest)
+    yield from shared_residue_faults(sound)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ from protein_lab.experiments.precheck_benchmark import precheck_rows
 from protein_lab.experiments.quality import LENGTHS
 from protein_lab.experiments.quality_measures import Case, case_of, is_answerable
 from protein_lab.experiments.rows import Row, machine_row
+from protein_lab.experiments.symmetry_benchmark import symmetry_rows
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray
@@ -115,6 +116,7 @@ def run_constraints(
             progress(len(answers), len(requests))
     ordered = [answers[number] for number in sorted(answers)]
     rows = [*_compound_rows(ordered), *_state_rows(ordered), _cost_row(quick)]
+    rows += symmetry_rows(_runtime(), quick)
     return [*rows, *precheck_rows(corpus, quick), machine_row()]
 
 

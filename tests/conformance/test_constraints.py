@@ -17,6 +17,7 @@ from protein_lab.constraints.content import Content
 from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.constraints.distance import Distance
 from protein_lab.constraints.disulfide import Disulfide
+from protein_lab.constraints.hotspots import Hotspots
 from protein_lab.constraints.kinds import AnyConstraint
 from protein_lab.constraints.ligand import Ligand, LigandAtom
 from protein_lab.constraints.metal_site import MetalLigand, MetalSite
@@ -81,6 +82,7 @@ EXAMPLES: list[AnyConstraint] = [
         residues=tuple(CatalyticResidue(position=place) for place in (3, 11, 20)),
     ),
     Disulfide(first=3, second=20),
+    Hotspots(target=StructureSource(text=structure_text(helix())), hotspots=("A9", "A13")),
     MetalSite(ligands=tuple(MetalLigand(position=place, residue="H") for place in (3, 7, 10))),
     SolubilityProxy(max=-0.2),
     StabilityProxy(max=40.0),

@@ -144,6 +144,16 @@ def test_faults_come_with_their_json_path(
     assert all(set(fault) == {"path", "message", "remedy", "severity"} for fault in faults)
 
 
+@pytest.mark.parametrize("source", [{"file": "/etc/passwd"}, {"pdb": "1qjg"}])
+def test_files_of_the_service_are_not_read(client: TestClient[Any], source: dict[str, str]) -> None:
+    """Structures come as text; a path or an id is refused before it is looked at."""
+    motif = {"kind": "motif", "source": source, "contig": "10-40/A1-9/10-40"}
+    answer = client.post("/api/v1/design", json=REQUEST | {"constraints": [motif]}, headers=AUTH)
+    (fault,) = _is_problem(answer, 400)["faults"]
+    assert fault["path"] == f"$.constraints[0].source.{next(iter(source))}"
+    assert "not read here" in fault["message"]
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff\xfe", b"[]", b"null", b"[" * 100_000, b'{"seed": 1e999}']
 )

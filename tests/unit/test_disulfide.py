@@ -137,3 +137,20 @@ def test_a_fixed_residue_that_is_no_cysteine_is_a_fault() -> None:
     request["sequence"] = {"excluded": "C"}
     (fault,) = check_request(request)
     assert fault.path == "$.sequence.excluded"
+
+
+def test_a_side_chain_bonds_once() -> None:
+    """Two bridges, or a bridge and a metal site, do not share a cysteine."""
+    ligands = [{"position": place, "residue": "C"} for place in (30, 33, 12)]
+    request = {
+        "length": 40,
+        "constraints": [
+            {"kind": "disulfide", "first": 5, "second": 30},
+            {"kind": "disulfide", "first": 20, "second": 5},
+            {"kind": "metal_site", "ligands": ligands},
+        ],
+    }
+    assert [fault.path for fault in check_request(request)] == [
+        "$.constraints[1].second",
+        "$.constraints[2].ligands[0].position",
+    ]

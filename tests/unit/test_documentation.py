@@ -14,7 +14,7 @@ from protein_lab.cli import app, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LONG = ("train", "calibrate", "benchmark", "serve", "corpus build")
+LONG = ("train", "calibrate", "benchmark", "serve", "corpus build", "corpus potentials")
 """Commands that run for minutes or until stopped: their words are parsed, not run."""
 
 

@@ -180,7 +180,8 @@ def test_potentials_are_counted_saved_and_guarded(tmp_path: Path) -> None:
         np.testing.assert_allclose(getattr(again, name), getattr(made, name), atol=1e-5)
     assert made.contact.shape[1:3] == (20, 20)
     np.testing.assert_allclose(made.contact, np.swapaxes(made.contact, 1, 2))
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     load_potentials.cache_clear()
     with pytest.raises(ProteinLabError, match="digest"):
         load_potentials(tmp_path)
