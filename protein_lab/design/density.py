@@ -60,9 +60,11 @@ def _num_conditions(item: Constraint) -> int:
         case Distance() | Disulfide():
             return 1
         case Contacts():
-            return len(item.pairs)
+            return len(item.pairs or ())
         case Burial():
-            spans = (bounds(span) for span in (*item.buried, *item.exposed))
+            # what could not be read is None
+            named = (*(item.buried or ()), *(item.exposed or ()))
+            spans = (bounds(span) for span in named if span is not None)
             return sum(stop - start for start, stop in spans)
     return TORSIONS * _num_held(item)
 
