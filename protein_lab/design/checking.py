@@ -25,6 +25,7 @@ from protein_lab.constraints.secondary_structure import (
 )
 from protein_lab.constraints.segments import Segments
 from protein_lab.constraints.topology import Topology
+from protein_lab.design.density import density_faults
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
@@ -190,6 +191,7 @@ def _other_faults(
         if not any(fault.severity == "error" for fault in found):
             sound.append((path, item))
     yield from bias_faults(sound, request.sequence, shortest)
+    yield from density_faults(sound, longest)
     yield from shared_residue_faults(sound)
     yield from placing_faults(sound)
 
