@@ -30,11 +30,11 @@ QUICK_SAMPLES: Final = 2
 CLUSTER_TM: Final = 0.6
 SEED: Final = 24
 
-_SOLVED: Final = 23 / 24
-"""Share of the problems with at least one success."""
+_SOLVED: Final = (23, 24)
+"""So many of so many problems have at least one success."""
 
-_CLUSTERS: Final = 0.1
-"""Unique clusters of the median problem for each sample: 10 of 100."""
+_TRIES_A_CLUSTER: Final = 10
+"""Designs of the median problem for each unique cluster: 10 clusters of 100."""
 
 _RESAMPLES: Final = 2000
 _Z: Final = 1.96
@@ -201,7 +201,7 @@ def motif_rows(solved: Sequence[Solved]) -> list[Row]:
     again = rng.integers(samples, size=(_RESAMPLES, samples))
     counts = hits[:, again].any(axis=2).sum(axis=0)
     low, high = np.quantile(counts, (0.025, 0.975))
-    floor = float(np.floor(_SOLVED * len(solved)))
+    floor = float(-(-_SOLVED[0] * len(solved) // _SOLVED[1]))
     value = float(hits.any(axis=1).sum())
     rows = [
         Row(
@@ -214,7 +214,7 @@ def motif_rows(solved: Sequence[Solved]) -> list[Row]:
     clusters = np.array([item.clusters for item in solved], dtype=np.float64)
     picks = rng.integers(len(solved), size=(_RESAMPLES, len(solved)))
     low, high = np.quantile(np.median(clusters[picks], axis=1), (0.025, 0.975))
-    value, floor = float(np.median(clusters)), _CLUSTERS * samples
+    value, floor = float(np.median(clusters)), samples / _TRIES_A_CLUSTER
     rows.append(
         Row(
             "motifs: median unique clusters", value, float(low), float(high), "count", floor,
