@@ -255,3 +255,13 @@ def test_the_command_line_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr()
     assert "no more than 3 may be made" in said.out
     assert "0 of 2 accepted, 3 made" in said.err
+
+
+def test_a_number_beside_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that would be passed over is an error with the remedy."""
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({**QUICK, "until": {"accepted": 1, "max_samples": 2}}))
+    with pytest.raises(SystemExit) as left:
+        main(["design", str(file), "--out", str(tmp_path / "out"), "--num-designs", "5"])
+    assert left.value.code == 1
+    assert "--until-accepted" in capsys.readouterr().err
