@@ -183,6 +183,9 @@ def test_the_constraint_to_relax_is_named_with_its_miss() -> None:
     assert (second.num_failed, second.num_accepted_without) == (1, 1)
     assert "Without $.constraints[0] (secondary_structure) 3 would be accepted" in found.outcome
     assert "$.constraints[1]" not in found.outcome
+    assert found.outcome.startswith(
+        "1 of 6 designs made were accepted; no more than 6 may be made. The others miss: "
+    )
     assert [design.index for design in found.designs] == [0, 2, 1, 3]
     assert found.search is not None
     assert found.search.num_near_misses == 3
