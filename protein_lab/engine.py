@@ -28,7 +28,7 @@ from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.optimized_sequences import add_optimized
 from protein_lab.design.optimizing import searches
 from protein_lab.design.request import DesignRequest
-from protein_lab.design.sequence_bias import sequence_bias
+from protein_lab.design.sequence_bias import equal_positions, sequence_bias
 from protein_lab.design.sequences import sequence_stream
 from protein_lab.design.steering import Steering
 from protein_lab.design.until import Search, Tally
@@ -195,7 +195,8 @@ def _measure(
         made.drawn, request.steps, best.backbone[:, 1], states, made.curve
     )
     bias = sequence_bias(request, question.layout)
-    draw = runtime.draw_sequences(request, index, best.backbone, bias)
+    equal = equal_positions(request, question.layout)
+    draw = runtime.draw_sequences(request, index, best.backbone, bias, equal)
     if searches(request, "sequences") and draw.failed is None:
         stream = sequence_stream(request.seed, index)
         draw = add_optimized(

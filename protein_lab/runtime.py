@@ -30,7 +30,7 @@ from protein_lab.models.weights import (
 from protein_lab.settings import Settings
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.fold_search import FoldSearch
-from protein_lab.typing import Fault, FloatArray
+from protein_lab.typing import Fault, FloatArray, IntArray
 
 NUM_HITS: Final = 8
 """Hits of one blueprint, likely folds repeated; design ``i`` takes hit ``i mod 8``."""
@@ -160,6 +160,7 @@ class Runtime:
         index: int,
         backbone: FloatArray,
         bias: FloatArray | None = None,
+        equal: IntArray | None = None,
     ) -> SequenceDraw:
         """Draw the sequences of one design from a stream that no coordinate depends on.
 
@@ -173,9 +174,13 @@ class Runtime:
         bias : ndarray, shape=(residue, 20), optional
             What the constraints say of amino acids, nats; from
             :func:`protein_lab.design.sequence_bias.sequence_bias`.
+        equal : ndarray, shape=(residue,), dtype=int, optional
+            Residues of equal number get equal amino acids.
         """
         stream = sequence_stream(request.seed, index)
-        return draw_sequences(lambda: self.sequences, backbone, request.sequence, stream, bias)
+        return draw_sequences(
+            lambda: self.sequences, backbone, request.sequence, stream, bias, equal
+        )
 
     @cached_property
     def calibrator(self) -> Calibrator:

@@ -84,6 +84,13 @@ class Burial(
         """Buried and exposed residues, 0-based, each once."""
         return _members(self.buried), _members(self.exposed)
 
+    @property
+    def _is_readable(self) -> bool:
+        return None not in (self.buried, self.exposed) and None not in (
+            *self.buried,
+            *self.exposed,
+        )
+
     def faults(self, path: str) -> list[Fault]:
         """Find nothing asked, a residue asked both ways, and more asked than named."""
         found = [
@@ -92,7 +99,7 @@ class Burial(
             for number, span in enumerate(spans or ())
             for fault in span_faults(f"{path}.{field}[{number}]", span)
         ]
-        if found or self.buried is None or self.exposed is None:
+        if found or not self._is_readable:
             return found
         buried, exposed = self._residues()
         if not self.buried and not self.exposed:
@@ -132,7 +139,7 @@ class Burial(
             for number, span in enumerate(spans or ())
             for fault in outside_faults(f"{path}.{field}[{number}]", span, scope)
         ]
-        if found or not scope.longest or self.buried is None or self.exposed is None:
+        if found or not scope.longest or not self._is_readable:
             return found
         return [*self._room_faults(path, scope.longest)]
 

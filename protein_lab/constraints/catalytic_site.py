@@ -226,6 +226,11 @@ class CatalyticSite(
         """Draw places for the residues whose position is open."""
         least = max((item.position or 0 for item in self.residues), default=0)
         low = max(shortest, least)
+        if longest == 0:
+            raise ProteinLabError(
+                "The length of the design is not known where a catalytic site is placed.",
+                "Give 'length', or put what fixes the length (a motif, segments) before the site.",
+            )
         if low > longest:
             raise ProteinLabError(
                 f"The site needs {low} residues, but a design has at most {longest}.",

@@ -132,6 +132,8 @@ class Content(
                     message=f"Expected {share} and {count} to agree, but {percent[0]} to "
                     f"{percent[1]} % {share} and {number[0]} to {number[1]} {count} are asked.",
                     remedy="Change one of the two.",
+                    # shares also count what is too short to be an element
+                    severity="error" if number[0] > 0 else "warning",
                 )
         strands = self.bounds("strands")
         if strands is not None and strands[1] == 1:
@@ -140,7 +142,8 @@ class Content(
                 message="Expected no strand or at least 2, but at most 1 is asked; a strand is "
                 "one only beside another.",
                 remedy="Ask for at least 2 strands, or for none.",
-                severity="error" if strands[0] == 1 else "warning",
+                # a partner of two residues is no strand by itself
+                severity="warning",
             )
 
     def faults_in(self, path: str, scope: Scope) -> list[Fault]:
@@ -196,7 +199,7 @@ class Content(
                 )
         for field, state in ELEMENTS.items():
             number = self.bounds(field)
-            asked = sum(1 for element in asked_elements(states) if element.kind == state)
+            asked = _count(states, state)
             if number is not None and (
                 asked > number[1] or (not open_residues and asked < number[0])
             ):
@@ -217,12 +220,7 @@ class Content(
         for field, state in ELEMENTS.items():
             asked = self.bounds(field)
             if asked is not None:
-                number = sum(
-                    1
-                    for element in asked_elements(states)
-                    if element.kind == state and element.length >= LEAST[state]
-                )
-                yield _Part(field, number, *asked, field, 1.0)
+                yield _Part(field, _count(states, state), *asked, field, 1.0)
 
     def evaluate(self, protein: Protein, layout: Layout) -> Measurement:
         """Measure by DSSP; value, unit and margin are those of the part that is met worst."""
@@ -256,6 +254,15 @@ class Content(
             high = part.high - (room if part.high < 100 else 0.0)
             cost += max(low - part.value, part.value - high, 0.0) / part.scale
         return cost
+
+
+def _count(states: str, state: str) -> int:
+    """Count the elements of a state that are long enough to be one."""
+    return sum(
+        1
+        for element in asked_elements(states)
+        if element.kind == state and element.length >= LEAST[state]
+    )
 
 
 def _bound_faults(path: str, bounds: tuple[int, int] | None, is_share: bool) -> Iterator[Fault]:

@@ -131,6 +131,7 @@ class Distance(
         if not scope.states or (b - a, d - c) != (1, 1):
             return
         likely = _span_of_states(scope.states[a:d])
+        likely += 2.0 * BOND_CA_CB if self.atom == "CB" else 0.0
         if low > likely + _SLACK:
             yield Fault(
                 path=f"{path}.{field}",

@@ -174,7 +174,7 @@ class Disulfide(
         """Pull both residues to the distances of real bridges."""
         del layout
         return WindowRestraint(
-            atoms=self._windows(inset=0.15),
+            atoms=self._windows(inset=0.25),
             curve=Windows.of([(self.first - 1, self.second - 1, *AXIS)]),
             strength=4.0,
         )

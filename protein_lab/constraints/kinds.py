@@ -19,6 +19,7 @@ from protein_lab.constraints.repeats import Repeats
 from protein_lab.constraints.residue_types import ResidueTypes
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.constraints.segments import Segments
+from protein_lab.constraints.shape import Shape
 from protein_lab.constraints.solubility_proxy import SolubilityProxy
 from protein_lab.constraints.stability_proxy import StabilityProxy
 from protein_lab.constraints.symmetry import Symmetry
@@ -43,6 +44,7 @@ AnyConstraint = (
     | Repeats
     | ResidueTypes
     | Segments
+    | Shape
     | SolubilityProxy
     | StabilityProxy
     | Symmetry

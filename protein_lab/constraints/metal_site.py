@@ -21,8 +21,8 @@ from protein_lab.constraints.metal_center import IDEAL_ANGLES, find_center
 from protein_lab.constraints.metal_rotamers import rotamers
 from protein_lab.constraints.pose import PoseRestraint
 from protein_lab.constraints.rigid import AXIS_SLACK
-from protein_lab.constraints.wells import CA, CB
-from protein_lab.constraints.windows import ATOMS, Windows, atom
+from protein_lab.constraints.wells import CA, CB, well
+from protein_lab.constraints.windows import SOFTNESS, Windows
 from protein_lab.typing import Fault, FloatArray, Measurement
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _MOST: Final = {"tetrahedral": 4, "trigonal": 3, "octahedral": 6}
 _OTHERS: Final = 3.1
 _INFINITE: Final = 1e6
 _OUTWARD: Final = 1.0
+_TINY: Final = 1e-9
 
 
 class MetalLigand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,12 +151,14 @@ class MetalSite(
     def restraint(self, layout: Layout) -> PoseRestraint:
         """Pull the residues about one point, wherever it lies best, and the chain off it."""
         places = np.array([item.position - 1 for item in self.ligands])
-        windows = self._windows(layout.length)
+        low, high = self._bounds(layout.length)
 
         def energy(chain: FloatArray, placed: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-            points = np.concatenate([chain.reshape(-1, 3), placed])
-            value, gradient = windows.energy(points)
-            return value, gradient[:-1].reshape(chain.shape), gradient[-1:]
+            away = chain - placed[0]
+            distance = np.maximum(np.linalg.norm(away, axis=-1), _TINY)
+            value, slope = well(distance, low, high, SOFTNESS)
+            pull = away * (slope / distance)[..., None]
+            return float(value.sum()), pull, -pull.sum(axis=(0, 1))[None]
 
         def starts(chain: FloatArray) -> list[FloatArray]:
             outward = chain[places, CB] - chain[places, CA]
@@ -171,18 +174,14 @@ class MetalSite(
             strength=4.0,
         )
 
-    def _windows(self, length: int) -> Windows:
-        """Windows between atoms of the chain and the ion, which is the last point."""
-        ion = ATOMS * length
-        held = {item.position - 1: item.residue for item in self.ligands}
-        rows = [
-            (atom(place, name), ion, *table[letter])
-            for place, letter in held.items()
-            for name, table in ((CB, CB_WINDOW), (CA, CA_WINDOW))
-        ]
-        named = {row[0] for row in rows}
-        rows += [(point, ion, _OTHERS, _INFINITE) for point in range(ion) if point not in named]
-        return Windows.of(rows)
+    def _bounds(self, length: int) -> tuple[FloatArray, FloatArray]:
+        """Least and largest distance of each atom from the ion, shape (residue, 4)."""
+        low, high = np.full((length, 4), _OTHERS), np.full((length, 4), _INFINITE)
+        for item in self.ligands:
+            for name, table in ((CB, CB_WINDOW), (CA, CA_WINDOW)):
+                place = item.position - 1, name
+                low[place], high[place] = table[item.residue]
+        return low, high
 
     def _axis(self) -> Windows:
         return Windows.of(

@@ -147,7 +147,7 @@ class Motif(
             motif = self.residues()
             last = self.positions[-1] + motif.sizes[-1] - 1
             if last <= scope.shortest:
-                return list(state_faults(path, self._fixed(motif), motif, scope.states))
+                return list(state_faults(path, self.fixed_residues(), motif, scope.states))
             return [
                 Fault(
                     path=f"{path}.positions",
@@ -175,7 +175,7 @@ class Motif(
         """
         motif = self.residues()
         if self.positions is not None:
-            residues = self._fixed(motif)
+            residues = self.fixed_residues()
             low = max(shortest, residues[-1] + 1)
             length = int(rng.integers(low, max(longest, low) + 1))
         else:
@@ -257,10 +257,17 @@ class Motif(
     def _is_remote(self) -> bool:
         return any(source.pdb is not None for source in self.sources)
 
-    def _fixed(self, motif: MotifResidues) -> tuple[int, ...]:
+    @property
+    def is_placed(self) -> bool:
+        """Whether it is known, before anything is drawn, which residues of a design it holds."""
+        return self.positions is not None and not self._is_remote
+
+    def fixed_residues(self) -> tuple[int, ...]:
+        """Give the residues that :attr:`positions` name, from 0, in order of the contig."""
         starts = [number - 1 for number in self.positions or ()]
+        sizes = self.residues().sizes
         return tuple(
-            start + i for start, size in zip(starts, motif.sizes, strict=True) for i in range(size)
+            start + i for start, size in zip(starts, sizes, strict=True) for i in range(size)
         )
 
     def _places(self, layout: Layout) -> tuple[int, ...]:
@@ -269,17 +276,24 @@ class Motif(
         if known is not None:
             return tuple(known)
         if self.positions is not None:
-            return self._fixed(self.residues())
-        spacing = self.spacing()
-        free = layout.length - spacing.shortest
-        open_gaps = [gap for gap in spacing.gaps if gap.longest > gap.shortest]
-        if layout.length not in spacing.lengths(0, 0) or (free and len(open_gaps) > 1):
+            residues = self.fixed_residues()
+        else:
+            spacing = self.spacing()
+            free = layout.length - spacing.shortest
+            open_gaps = [gap for gap in spacing.gaps if gap.longest > gap.shortest]
+            if layout.length not in spacing.lengths(0, 0) or (free and len(open_gaps) > 1):
+                raise ProteinLabError(
+                    f"It is not known where in the {layout.length} residues the motif lies.",
+                    "Give the places that were drawn, or a contig without ranges.",
+                )
+            drawn = spacing.draw(layout.length, np.random.default_rng(0))
+            residues = tuple(int(i) for i in spacing.residues(drawn))
+        if residues[-1] >= layout.length:
             raise ProteinLabError(
-                f"It is not known where in the {layout.length} residues the motif lies.",
-                "Give the places that were drawn, or a contig without ranges.",
+                f"The motif ends at residue {residues[-1] + 1}, but the chain has {layout.length}.",
+                "Check the request first.",
             )
-        drawn = spacing.draw(layout.length, np.random.default_rng(0))
-        return tuple(int(i) for i in spacing.residues(drawn))
+        return residues
 
     def _group_numbers(self, segments: Sequence[Segment]) -> tuple[int, ...]:
         if self.groups is not None:

@@ -31,6 +31,9 @@ class MotifRestraint:
     _ATOMS: Final = np.array([1.0, 1.0, 1.0, 0.5])
     """Weights of N, CA, C and CB."""
 
+    _LEAST: Final = 40.0
+    """Weight of a whole group: a few residues are pulled harder, for they alone carry the motif."""
+
     def __init__(self, motif: MotifResidues, residues: Sequence[int]) -> None:
         self.parts = motif.fragments
         self.index = np.asarray(residues, dtype=np.int64)
@@ -42,6 +45,7 @@ class MotifRestraint:
             own = self.index[part.places]
             goal = part.atoms[:, [0, 1, 2, 4]].reshape(-1, 3)
             weight = np.tile(self._ATOMS, len(own))
+            weight *= max(1.0, self._LEAST / weight.sum())
             energy, pull = self._energy(np.asarray(atoms)[own].reshape(-1, 3), goal, weight)
             value += energy
             gradient[own] += pull.reshape(-1, 4, 3)
@@ -52,7 +56,9 @@ class MotifRestraint:
         value, gradient = 0.0, np.zeros(np.shape(curve))
         for part in self.parts:
             own = self.index[part.places]
-            energy, pull = self._energy(np.asarray(curve)[own], part.axis, part.axis_weight)
+            energy, pull = self._energy(
+                np.asarray(curve)[own], part.axis, np.sqrt(part.axis_weight)
+            )
             value += energy
             gradient[own] += pull
         return value, gradient

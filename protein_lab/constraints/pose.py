@@ -18,7 +18,10 @@ from protein_lab.typing import FloatArray, IntArray
 PlacedEnergy = Callable[[FloatArray], tuple[float, FloatArray]]
 """Energy of placed points, shape (point, 3), with its gradient."""
 
-TOLERANCE: Final = 1e-9
+PRECISE: Final = 1e-7
+ROUGH: Final = 1e-3
+"""Nats per angstrom left on a pose: where it is judged, and while a chain is on its way."""
+
 _ITERATIONS: Final = 120
 _SEED: Final = 0
 
@@ -70,6 +73,7 @@ def fit_pose(
     points: FloatArray,
     starts: Sequence[FloatArray],
     iterations: int = _ITERATIONS,
+    precision: float = PRECISE,
 ) -> tuple[float, FloatArray]:
     """Find the pose with the lowest energy.
 
@@ -83,6 +87,8 @@ def fit_pose(
         Poses to start from; each is followed downhill.
     iterations : int
         Most steps from each.
+    precision : float
+        Gradient at which to stop, nats per angstrom.
 
     Returns
     -------
@@ -99,9 +105,9 @@ def fit_pose(
 
     best: tuple[float, FloatArray] | None = None
     for start in starts:
-        options = {"maxiter": iterations, "ftol": TOLERANCE * 1e-5, "gtol": TOLERANCE**0.75}
+        options = {"maxiter": iterations, "ftol": precision**2, "gtol": precision}
         found = minimize(of_pose, start, jac=True, method="L-BFGS-B", options=options)
-        if best is None or found.fun < best[0] - TOLERANCE:
+        if best is None or found.fun < best[0] - PRECISE:
             pose = np.asarray(found.x, dtype=np.float64)
             pose[:4] /= np.linalg.norm(pose[:4])
             best = float(found.fun), pose
@@ -149,6 +155,8 @@ class PoseRestraint:
         Between points of the axis curve.
     strength : float
         Factor on both energies.
+    precision : float
+        Gradient left on the pose, nats per angstrom; as small is the error of the energy's own.
     """
 
     def __init__(
@@ -159,7 +167,9 @@ class PoseRestraint:
         energy: Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]],
         curve: Windows,
         strength: float = 1.0,
+        precision: float = ROUGH,
     ) -> None:
+        self.precision = precision
         self.points = points
         self.anchors = anchors
         self.curve = curve
@@ -177,7 +187,7 @@ class PoseRestraint:
 
         held = chain[self.anchors].reshape(-1, 3)
         starts = self._starts(chain) if self._last is None else [_carried(*self._last, held)]
-        found = fit_pose(of_points, self.points, starts)[1]
+        found = fit_pose(of_points, self.points, starts, precision=self.precision)[1]
         self._last = (held, found)
         return found
 

@@ -77,6 +77,11 @@ class Template(
     kept: Annotated[str, msgspec.Meta(max_length=4000)] = ""
     sequence: Literal["keep", "mask"] = "keep"
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether the residues it keeps are known before anything is drawn."""
+        return self.source.pdb is None
+
     def read(self) -> Protein:
         """Read the chain that is designed anew.
 

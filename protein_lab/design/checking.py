@@ -25,9 +25,11 @@ from protein_lab.constraints.secondary_structure import (
 )
 from protein_lab.constraints.segments import Segments
 from protein_lab.constraints.topology import Topology
+from protein_lab.design.density import density_faults
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
+from protein_lab.design.placing_checks import placing_faults
 from protein_lab.design.sequence_bias import bias_faults
 from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
@@ -189,7 +191,9 @@ def _other_faults(
         if not any(fault.severity == "error" for fault in found):
             sound.append((path, item))
     yield from bias_faults(sound, request.sequence, shortest)
+    yield from density_faults(sound, longest)
     yield from shared_residue_faults(sound)
+    yield from placing_faults(sound)
 
 
 def _bounds(request: DesignRequest) -> tuple[int, int] | None:

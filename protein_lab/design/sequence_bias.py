@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from protein_lab.constraints.amino_acids import FORBIDDEN, mask_of, no_bias
-from protein_lab.constraints.base import Constraint, Layout, Placing, SequenceAsking
+from protein_lab.constraints.base import Constraint, Layout, Placing, SequenceAsking, Tiling
 from protein_lab.errors import ProteinLabError
-from protein_lab.typing import Fault, FloatArray
+from protein_lab.typing import Fault, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from protein_lab.design.request import DesignRequest
@@ -43,6 +43,22 @@ def sequence_bias(request: DesignRequest, layout: Layout) -> FloatArray | None:
     if not asking:
         return None
     return sum((_bias_of(item, layout) for item in asking), start=no_bias(layout.length))
+
+
+def equal_positions(request: DesignRequest, layout: Layout) -> IntArray | None:
+    """Give numbers, equal where amino acids must be equal; None where nothing is repeated.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        Free of errors.
+    layout : Layout
+        Of the design.
+    """
+    for item in request.constraints:
+        if isinstance(item, Tiling):
+            return item.equal_positions(layout)
+    return None
 
 
 def _bias_of(item: SequenceAsking, layout: Layout) -> FloatArray:

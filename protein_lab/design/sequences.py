@@ -55,6 +55,7 @@ def draw_sequences(
     options: SequenceOptions,
     rng: np.random.Generator,
     bias: FloatArray | None = None,
+    equal: IntArray | None = None,
 ) -> SequenceDraw:
     """Draw the sequences of a design, whose backbone stays whatever goes wrong here.
 
@@ -70,6 +71,8 @@ def draw_sequences(
         From :func:`sequence_stream`, so that a backbone never depends on its sequences.
     bias : ndarray, shape=(residue, 20), optional
         As for :func:`design_sequences`.
+    equal : ndarray, shape=(residue,), dtype=int, optional
+        As for :func:`design_sequences`.
 
     Returns
     -------
@@ -79,7 +82,9 @@ def draw_sequences(
     if options.num_sequences == 0:
         return SequenceDraw()
     try:
-        return SequenceDraw(drawn=tuple(design_sequences(load(), backbone, options, rng, bias)))
+        return SequenceDraw(
+            drawn=tuple(design_sequences(load(), backbone, options, rng, bias, equal))
+        )
     except _EXPECTED_FAILURES as error:
         return SequenceDraw(failed=str(error) or type(error).__name__)
 
@@ -90,6 +95,7 @@ def design_sequences(
     options: SequenceOptions,
     rng: np.random.Generator,
     bias: FloatArray | None = None,
+    equal: IntArray | None = None,
 ) -> list[DesignedSequence]:
     """Draw sequences for one backbone.
 
@@ -106,6 +112,9 @@ def design_sequences(
         Nats added to the log-probability of each amino acid before it is tempered; minus
         infinity forbids one. Fixed residues stay as they are. Probabilities and scores that are
         told are those of the operator, without the bias.
+    equal : ndarray, shape=(residue,), dtype=int, optional
+        Residues of equal number get equal amino acids, drawn from the mean of their logits as
+        ProteinMPNN does for homomers (Dauparas et al., Science 378, 2022).
 
     Returns
     -------
@@ -148,7 +157,11 @@ def design_sequences(
             tempered = np.where(
                 np.isfinite(wanted), (logits[free] + wanted) / options.temperature, _BANNED
             )
-            residues[free] = _draw(_softmax(tempered), uniform[free])
+            if equal is None:
+                residues[free] = _draw(_softmax(tempered), uniform[free])
+                continue
+            every = (xp.to_numpy(shown).astype(np.float64) + added) / options.temperature
+            _draw_equal(residues, every, uniform, free, equal)
     if fixed.any():
         shown = operator.predict(encoded, xp.asarray(residues, "int32"), visible)
         logits[:, fixed] = xp.to_numpy(shown).astype(np.float64)[:, fixed]
@@ -158,6 +171,32 @@ def design_sequences(
             "Its weights are broken, or this backbone is unlike any protein; no sequence was made.",
         )
     return _ranked(residues, _softmax(logits), fixed)
+
+
+def _draw_equal(
+    residues: NDArray[np.int32],
+    tempered: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    equal: IntArray,
+) -> None:
+    """Draw residues in place; each takes the residues of its number along.
+
+    What was given or drawn before for one of them holds for all.
+    """
+    for sample, place in zip(*np.nonzero(free), strict=True):
+        if residues[sample, place] != NUM_TYPES:
+            continue
+        alike = np.flatnonzero(equal == equal[place])
+        known = residues[sample, alike]
+        given = known[known != NUM_TYPES]
+        if given.size:
+            drawn = given[0]
+        else:
+            mean = tempered[sample, alike].mean(axis=0)
+            finite = np.where(np.isfinite(mean), mean, _BANNED)
+            drawn = _draw(_softmax(finite[None]), uniform[sample, place][None])[0]
+        residues[sample, alike[known == NUM_TYPES]] = drawn
 
 
 def _added(

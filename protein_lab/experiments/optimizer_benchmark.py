@@ -136,7 +136,7 @@ def contests(size: Size) -> list[Contest]:
         Contest(Annealing(size.plans), "blueprints, order and content", blueprint_problem,
                 size.plans),
     ]  # fmt: skip
-    budgets = (size.turns, size.letters, size.plans)
+    budgets = (size.turns, size.turns, size.letters, size.plans)
     for name, budget in zip(FRONTS, budgets, strict=True):
         make = partial(front_problem, name)
         found.append(Contest(Pareto(population=20), f"{name}, front", make, budget))

@@ -214,20 +214,22 @@ def blueprint_problem(case: Case) -> Problem:
 
 def front_problem(name: str, case: Case) -> Problem:
     """Ask for two things that stand in each other's way."""
-    if name == "torsions":
+    if name.startswith("torsions"):
+        wish = "burial" if name == "torsions" else "radius of gyration"
         usual = torsion_problem("distance", case)
-        other = Objective([sloped("burial", "nats", burial_restraint(case))], "burial")
+        other = Objective([sloped(wish, "nats", WISHES[wish](case))], wish)
         return Problem(usual.space, (Objective(usual.objective.terms, "distance"), other))
     if name == "sequences":
         space = sequence_space(case)
         likely = Objective([space.likelihood_term()], "likelihood")
         return Problem(space, (likely, Objective([identity_term(case.chain.sequence)], "identity")))
-    order, content = blueprint_terms()
-    space = Blueprints(case.length, case.tools.corpus)
-    return Problem(space, (Objective([order], "order"), Objective([content], "content")))
+    # as complex as can be, with as little loop as can be: more than real chains have of either
+    order = Objective([contact_order_term(1.0)], "order")
+    loops = Objective([blueprint_term(Content(loop=(0, 10)), "loop")], "loop")
+    return Problem(Blueprints(case.length, case.tools.corpus), (order, loops))
 
 
-FRONTS: Final = ("torsions", "sequences", "blueprints")
+FRONTS: Final = ("torsions", "torsions and size", "sequences", "blueprints")
 
 
 def cases(tools: Tools, count: int, seed: int) -> list[Case]:

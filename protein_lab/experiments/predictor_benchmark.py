@@ -187,15 +187,15 @@ def _native_first(tables: Sequence[_Table]) -> float:
 _FIGURES: Final[dict[str, tuple[Callable[[Sequence[_Table]], float], str, str]]] = {
     "rank correlation, residues": (
         lambda t: _rank_correlation(t, "residue_truth", "residue_score"), "Spearman",
-        "Predicted and true lDDT of residues; at least the floor.",
+        "Predicted and true lDDT of residues; a floor is a least value.",
     ),
     "rank correlation, models": (
         lambda t: _rank_correlation(t, "truth", "score"), "Spearman",
-        "Predicted and true lDDT of whole models; at least the floor.",
+        "Predicted and true lDDT of whole models; a floor is a least value.",
     ),
     "native above its decoys": (
         _native_above, "%",
-        f"Decoys with lDDT under {NEARLY:g} that score below their native; at least the floor.",
+        f"Decoys with lDDT under {NEARLY:g} that score below their native.",
     ),
     "native first": (_native_first, "%", "Natives that score above all of their decoys."),
     "correlation, residues": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -70,7 +71,12 @@ def weights_digest(operator: str, folder: Path) -> str:
         If the operator's card is missing or broken.
     """
     names = [operator, *(n for n in COMPANIONS if (folder / f"{n}.toml").is_file())]
-    lines = [f"{name} {read_card(folder / f'{name}.toml')['sha256']}" for name in names]
+    cards = {name: read_card(folder / f"{name}.toml") for name in names}
+    lines = [f"{name} {card['sha256']}" for name, card in cards.items()]
+    for name, card in cards.items():
+        if "calibration" in card:  # what predictions mean decides checks too
+            text = json.dumps(card["calibration"], sort_keys=True)
+            lines.append(f"{name} calibration {hashlib.sha256(text.encode()).hexdigest()}")
     calibration = calibration_file(operator, folder)
     if calibration.is_file():
         lines.append(f"calibration {hashlib.sha256(_read_bytes(calibration)).hexdigest()}")

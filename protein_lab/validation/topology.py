@@ -89,7 +89,7 @@ def anisotropy(protein: Protein) -> Finding:
     for part in _folded(protein):
         centered = part.atoms[:, 1] - part.atoms[:, 1].mean(axis=0)
         moments = np.linalg.eigvalsh(centered.T @ centered / len(centered))
-        values.append(1.0 - 3.0 * _products(moments) / moments.sum() ** 2)
+        values.append(1.0 - 3.0 * _products(moments) / max(float(moments.sum()) ** 2, 1e-12))
     return Finding(float(max(values))) if values else _too_short()
 
 

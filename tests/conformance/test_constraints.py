@@ -33,6 +33,8 @@ from protein_lab.constraints.secondary_structure import (
     asked_elements,
 )
 from protein_lab.constraints.segments import Segment, Segments
+from protein_lab.constraints.shape import Shape
+from protein_lab.constraints.solids import Cylinder
 from protein_lab.constraints.solubility_proxy import SolubilityProxy
 from protein_lab.constraints.stability_proxy import StabilityProxy
 from protein_lab.constraints.structure_source import StructureSource, structure_text
@@ -92,6 +94,7 @@ EXAMPLES: list[AnyConstraint] = [
     Contacts(pairs=(Contact(first=3, second=(6, 8)), Contact(first=4, second=20)), at_least=1),
     Burial(exposed=(3, (8, 12)), buried=(20,), at_least=6),
     Topology(order=(2, 1), crossovers="right"),
+    Shape(solid=Cylinder(radius=1.0, height=6.0)),
     Motif(source=StructureSource(text=structure_text(helix())), contig="5/A3-9/4/A14-18/3"),
     Template(source=StructureSource(text=structure_text(helix())), noise=1.5, kept="A5-9"),
     Content(helix=(50, 100), strands=0),

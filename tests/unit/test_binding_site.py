@@ -14,7 +14,7 @@ from protein_lab.constraints.binding_site import BindingSite, PocketResidue
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.ligand import Ligand, LigandAtom, points_of
 from protein_lab.constraints.pocket import burial, pocket_volume
-from protein_lab.constraints.pose import fit_pose, place_points, turned_starts
+from protein_lab.constraints.pose import PRECISE, fit_pose, place_points, turned_starts
 from protein_lab.constraints.structure_source import StructureSource, structure_text
 from protein_lab.design.request import check_request
 from protein_lab.errors import MissingExtraError
@@ -98,6 +98,7 @@ def test_gradients_are_exact(more: dict[str, Any], real_chains: list[CorpusChain
     chain = rng.normal(0, 9, (20, 1, 3)) + rng.normal(0, 1.5, (20, 4, 3))
     restraint = asked.restraint(Layout(20, ()))
     assert restraint(chain)[0] > 1.0
+    restraint.precision = PRECISE
     assert worst_gradient_error(restraint, chain) < 1e-3
     assert worst_gradient_error(restraint.on_curve, rng.normal(0, 30, (20, 3))) < 1e-5
     before = restraint(chain)[0]

@@ -137,6 +137,8 @@ def test_open_places_are_drawn_apart_and_by_the_stream_alone() -> None:
     assert site.restraint(layout).residues.tolist() == list(drawn[0].residues)
     with pytest.raises(ProteinLabError, match="longer chain"):
         site.place(10, 20, np.random.default_rng(0))
+    with pytest.raises(ProteinLabError, match="Give 'length'"):
+        site.place(0, 0, np.random.default_rng(0))
 
 
 LIBRARY = [{"position": place} for place in (3, 20, 35)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -297,7 +298,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "content", "helix": [0, 20], "strand": [0, 30], "loop": [0, 40]}, "", "90 %"),
     ({"kind": "content", "helix": [0, 120]}, ".helix", "0 to 100"),
     ({"kind": "content", "helix": [0, 0], "helices": 2}, ".helices", "agree"),
-    ({"kind": "content", "strands": 1}, ".strands", "beside another"),
     ({"kind": "content", "helices": [9, 20], "strands": [8, 9]}, ".helices", "fit 60"),
     ({"kind": "content", "helix": [0, 20], "helices": [4, 5]}, ".helices", "20 %"),
 ]
@@ -340,6 +340,8 @@ def test_unusual_wishes_are_warned_of() -> None:
     for constraint in (
         {"kind": "radius_of_gyration", "max": 0.91, "unit": "relative"},
         {"kind": "radius_of_gyration", "min": 1.5, "unit": "relative"},
+        {"kind": "content", "strands": 1},
+        {"kind": "content", "helix": [1, 9], "helices": 0},
     ):
         (fault,) = faults_of(constraint)
         assert fault.severity == "warning"
@@ -354,3 +356,44 @@ def test_blueprints_are_told_how_far_off_they_are() -> None:
     assert asked.blueprint_cost(good, []) == 0.0
     worse = good.replace("H" * 12, "L" * 12)
     assert 0.0 < asked.blueprint_cost(worse, []) < asked.blueprint_cost("L" * 50, [])
+
+
+WHOLE: list[dict[str, Any]] = [
+    {"kind": "distance", "first": 3, "second": [20, 22], "min": 5.0, "max": 9.0},
+    {"kind": "contacts", "pairs": [{"first": 3, "second": [20, 25]}], "at_least": 1},
+    {"kind": "burial", "buried": [3, [5, 9]], "exposed": [20], "at_least": 2},
+    {"kind": "radius_of_gyration", "target": 1.1, "tolerance": 0.1, "unit": "relative"},
+    {"kind": "content", "helix": [10, 60], "strands": [2, 3]},
+    {"kind": "segments", "segments": [{"state": "H", "length": [20, 30]}]},
+    {"kind": "shape", "points": [[5.0 * (k % 3), 5.0 * (k // 3), 9.0] for k in range(9)]},
+    {"kind": "shape", "solid": {"form": "torus", "radius": 3, "tube": 1}, "size": "given"},
+    {"kind": "topology", "order": [2, 1], "orientations": ["parallel"], "crossovers": "right"},
+]
+
+
+def spoiled(data: Any) -> Iterator[Any]:
+    """Replace every value of a JSON document in turn by one that cannot be right."""
+    if not isinstance(data, dict | list):
+        return
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data[:2]):
+        if key == "kind":
+            continue
+        for bad in ("x", [None], {}, -7e9):
+            copied = data.copy()
+            copied[key] = bad
+            yield copied
+        for inner in spoiled(value):
+            copied = data.copy()
+            copied[key] = inner
+            yield copied
+
+
+@pytest.mark.parametrize("constraint", WHOLE, ids=lambda item: str(item)[:40])
+def test_values_that_cannot_be_read_are_faults_and_never_tracebacks(
+    constraint: dict[str, Any],
+) -> None:
+    """Cross-checks pass over what could not be read."""
+    states = {"kind": "secondary_structure", "string": "LEEEEELLLEEEEELLHHHHHHHHHHLLLL"}
+    for bad in spoiled(constraint):
+        found = check_request({"length": 30, "constraints": [bad, states]})
+        assert any(fault.path.startswith("$.constraints[0]") for fault in found)

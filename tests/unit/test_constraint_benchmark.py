@@ -68,3 +68,14 @@ def test_senseless_sizes_are_refused() -> None:
     """With what to do."""
     with pytest.raises(ProteinLabError, match="at least one worker"):
         run_constraints(workers=0)
+
+
+def test_too_much_is_warned_of() -> None:
+    """More numbers than torsions; as many are fine."""
+    pairs = [{"first": n, "second": m} for n in range(1, 11) for m in range(20, 40)]
+    for count, expected in ((80, 0), (81, 1)):
+        contacts = {"kind": "contacts", "pairs": pairs[:count], "at_least": 1}
+        faults = check_request({"length": 40, "constraints": [contacts]})
+        found = [fault for fault in faults if "torsions" in fault.message]
+        assert len(found) == expected
+        assert all(fault.severity == "warning" for fault in found)

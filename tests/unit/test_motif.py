@@ -128,6 +128,8 @@ def test_fixed_positions_are_kept(source: StructureSource) -> None:
     placed = motif.place(40, 50, np.random.default_rng(0))
     assert placed.residues == (4, 5, 6, 19)
     assert 40 <= placed.length <= 50
+    with pytest.raises(ProteinLabError, match="ends at residue 20, but the chain has 15"):
+        motif.restraint(Layout(15, ()))
 
 
 def test_the_chain_itself_holds_its_motif(chain: Protein, source: StructureSource) -> None:
@@ -327,3 +329,25 @@ def test_requests_carry_their_motif(
     with pytest.raises(InvalidRequestError, match=r"source\.file: Expected the structure itself"):
         decode_request(data)
     assert item["source"] == {"file": "whole.pdb"}
+
+
+def test_motifs_that_do_not_know_of_each_other_are_faults(source: StructureSource) -> None:
+    """Two contigs, a contig beside fixed places, fixed places that overlap, amino acids too."""
+    text = {"kind": "motif", "source": {"text": source.text}}
+    drawn = text | {"contig": "5-90/A10-20/5-90"}
+    fixed = text | {"contig": "A10-20", "positions": [30]}
+
+    def errors(*items: dict[str, object]) -> list[str]:
+        faults = check_request({"length": 80, "constraints": list(items)})
+        return [fault.path for fault in faults if fault.severity == "error"]
+
+    assert errors(drawn) == errors(fixed) == []
+    assert errors(drawn, drawn | {"mask": "A10"}) == ["$.constraints[1]"]
+    assert errors(fixed, drawn) == ["$.constraints[1]"]
+    assert errors(fixed, fixed | {"positions": [45]}) == []
+    assert errors(fixed, fixed | {"positions": [35], "sequence": "mask"}) == [
+        "$.constraints[1].positions"
+    ]
+    template = {"kind": "template", "source": {"text": source.text}}
+    request = {"constraints": [template, template | {"noise": 3.0}]}
+    assert [fault.path for fault in check_request(request)] == ["$.constraints[1]"]

@@ -168,3 +168,16 @@ def test_faults_name_place_and_remedy() -> None:
     assert _faults({"fixed": fixed[2:3]}, shortest=0)[0][0] == "$.sequence.fixed[0].residue"
     assert [fault[0] for fault in _faults({"excluded": "CCZ"})] == ["$.sequence.excluded"] * 2
     assert "All twenty" in _faults({"excluded": LETTERS})[0][1]
+
+
+def test_repeated_units_get_equal_amino_acids(backbone: FloatArray) -> None:
+    """A residue that is fixed in one unit is the same in all."""
+    size = len(backbone) // 3 * 3
+    equal = np.arange(size) % (size // 3)
+    options = SequenceOptions(num_sequences=3, fixed=(FixedResidue(position=2, residue="W"),))
+    drawn = design_sequences(
+        _operator(), backbone[:size], options, np.random.default_rng(0), equal=equal
+    )
+    for item in drawn:
+        assert item.sequence[: size // 3] * 3 == item.sequence
+        assert item.sequence[1] == "W"

@@ -263,3 +263,18 @@ def test_backbones_have_no_side_chain_scores() -> None:
     bare = native(some("test", 1)[0])
     for measure in (clashscore, rotamer_outliers, all_atom_score):
         assert measure(bare).value is None
+
+
+@pytest.mark.parametrize("kind", ["one residue", "two residues", "random", "all in one place"])
+def test_absurd_structures_are_judged_without_an_accident(kind: str) -> None:
+    """Whatever stands in a file gets verdicts, and nothing absurd passes everything."""
+    rng = np.random.default_rng(0)
+    atoms = {
+        "one residue": rng.standard_normal((1, 4, 3)),
+        "two residues": 3.0 * rng.standard_normal((2, 4, 3)),
+        "random": 10.0 * rng.standard_normal((60, 4, 3)),
+        "all in one place": np.zeros((40, 4, 3)),
+    }[kind]
+    checks = Validator("strict").validate(Protein.from_backbone(atoms), quick=True)
+    assert any(check.verdict == "fail" for check in checks)
+    assert all(check.value is None or np.isfinite(check.value) for check in checks)
