@@ -69,6 +69,11 @@ def design(
         until={"accepted": until_accepted, "max_samples": max_samples, "seconds": seconds},
     )  # fmt: skip
     asked = decode_request(content, request.parent)
+    if num_designs is not None and asked.until is not None:
+        raise ProteinLabError(
+            "--num-designs means nothing where designs are made until enough are accepted.",
+            "Use --until-accepted, --max-samples and --seconds, or a request without until.",
+        )
     folder = out or Path("out") / request.stem
     runtime = Runtime.open(asked)
     bar = _ProgressBar(asked, quiet=as_json)

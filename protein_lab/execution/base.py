@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from protein_lab import engine
+from protein_lab.constraints.custom import Custom
 from protein_lab.design.request import DesignRequest
 from protein_lab.errors import ExecutionError, ProteinLabError
 from protein_lab.settings import Settings
@@ -126,6 +127,22 @@ def spec_of(runtime: engine.Runtime, settings: Settings | None = None) -> Runtim
     )
 
 
+def _require_custom(request: DesignRequest) -> None:
+    """Make sure that constraints which users wrote are known in this process too.
+
+    Raises
+    ------
+    ExecutionError
+        When one is not, or cannot be made.
+    """
+    for number, item in enumerate(request.constraints):
+        for fault in item.faults(f"$.constraints[{number}]") if isinstance(item, Custom) else ():
+            raise ExecutionError(
+                f"{fault.path}: {fault.message}",
+                "Install a package with the constraint as an entry point on every worker.",
+            )
+
+
 def compute_design(request: bytes, spec: bytes, index: int) -> bytes:
     """Make one design in this process; the task that travels to a worker.
 
@@ -134,6 +151,7 @@ def compute_design(request: bytes, spec: bytes, index: int) -> bytes:
     """
     question = msgspec.json.decode(request, type=DesignRequest)
     try:
+        _require_custom(question)
         runtime = open_runtime(msgspec.json.decode(spec, type=RuntimeSpec))
         reply = Reply(design=encode_design(engine.design_one(question, index, runtime)))
     except ProteinLabError as error:

@@ -62,7 +62,9 @@ def conclude(
         misses = [item for item in ranked if not item.accepted][: search.num_wanted]
         ranked = accepted + misses
         search = msgspec.structs.replace(search, num_near_misses=len(misses))
-        said = search.reason if search.stopped_by == "accepted" else f"{search.reason} {said}"
+        # the reason gives the same counts, of all that were made
+        said = said.removeprefix(f"{len(accepted)} of {request.num_wanted} designs pass every ")
+        said = f"{search.reason} {said.removeprefix('check and constraint.').lstrip()}".rstrip()
     if len(accepted) < request.num_wanted:
         said = f"{said} {advice(costs, len(accepted))}".rstrip()
     return Conclusion(designs=tuple(ranked), outcome=said, search=search, relaxations=costs)

@@ -19,6 +19,7 @@ from protein_lab.constraints.base import Layout
 from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.design.request import DesignRequest, check_request, decode_request
 from protein_lab.errors import ProteinLabError
+from protein_lab.execution.base import Reply, RuntimeSpec, compute_design
 from protein_lab.geometry import virtual_cb
 from protein_lab.protein import Protein
 from protein_lab.testing.results import ideal_helix_design
@@ -244,6 +245,18 @@ def test_installed_packages_offer_constraints(monkeypatch: pytest.MonkeyPatch) -
     assert "no_such_package" in fault.message
     (fault,) = Custom(name="offered").faults("$.constraints[0]")
     assert "evaluate(protein, layout)" in fault.message
+
+
+def test_a_worker_that_does_not_know_it_says_so() -> None:
+    """The run stops with the remedy, instead of designs of which none is measured."""
+    asked = (Custom(name="only_here"),)
+    request = DesignRequest(length=24, constraints=asked)
+    spec = RuntimeSpec(operator="enhanced_deeponet", backend="numpy")
+    answer = compute_design(request.canonical(), msgspec.json.encode(spec), 0)
+    reply = msgspec.msgpack.decode(answer, type=Reply)
+    assert reply.design is None
+    assert reply.problem.startswith("$.constraints[0].name")
+    assert "entry point on every worker" in reply.remedy
 
 
 @pytest.mark.parametrize(("name", "factory"), [("", Margin), (" ", Margin), ("mine", 3)])

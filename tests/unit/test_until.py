@@ -183,6 +183,9 @@ def test_the_constraint_to_relax_is_named_with_its_miss() -> None:
     assert (second.num_failed, second.num_accepted_without) == (1, 1)
     assert "Without $.constraints[0] (secondary_structure) 3 would be accepted" in found.outcome
     assert "$.constraints[1]" not in found.outcome
+    assert found.outcome.startswith(
+        "1 of 6 designs made were accepted; no more than 6 may be made. The others miss: "
+    )
     assert [design.index for design in found.designs] == [0, 2, 1, 3]
     assert found.search is not None
     assert found.search.num_near_misses == 3
@@ -255,3 +258,13 @@ def test_the_command_line_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr()
     assert "no more than 3 may be made" in said.out
     assert "0 of 2 accepted, 3 made" in said.err
+
+
+def test_a_number_beside_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that would be passed over is an error with the remedy."""
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({**QUICK, "until": {"accepted": 1, "max_samples": 2}}))
+    with pytest.raises(SystemExit) as left:
+        main(["design", str(file), "--out", str(tmp_path / "out"), "--num-designs", "5"])
+    assert left.value.code == 1
+    assert "--until-accepted" in capsys.readouterr().err
