@@ -54,7 +54,7 @@ def draw_quality(judged: Sequence[Judged], path: Path) -> None:
     truth = np.concatenate([i.model.lddt[s] for i, s in zip(judged, seen, strict=True)])
     score = np.concatenate([i.known.lddt[s] for i, s in zip(judged, seen, strict=True)])
     right.hist2d(truth, score, bins=_BINS, range=((0.0, 1.0), (0.0, 1.0)), cmap="Blues", norm="log")
-    right.set_title("Residues, sequence known (number on a logarithmic scale)", fontsize=10)
+    right.set_title("Residues, sequence known")
     for axes in (left, middle, right):
         axes.plot((0, 1), (0, 1), color="#555555", linewidth=0.8, linestyle="--")
         axes.set(xlim=(0.15, 1.02), ylim=(0.15, 1.02), xlabel="true lDDT", ylabel="predicted lDDT")
