@@ -284,7 +284,7 @@ def test_blueprints_stay_blueprints() -> None:
     space, rng = Blueprints(80, Corpus.open()), np.random.default_rng(0)
     parents = space.draw(rng, 6)
     moved = [space.move(parents[0], 1.0, rng) for _ in range(20)]
-    crossed = [space.cross(*(parents[i] for i in rng.choice(6, 2)), rng) for _ in range(20)]
+    crossed = [space.cross(parents[i % 6], parents[(i + 1) % 6], rng) for i in range(20)]
     for point in (*parents, *moved, *crossed):
         blueprint = space.subject(point).require_blueprint()
         assert blueprint.length == 80
