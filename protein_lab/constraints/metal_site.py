@@ -74,6 +74,7 @@ class MetalSite(
     ligands : tuple of MetalLigand
         Two to six residues.
     metal : {"zinc"}
+        The ion; distances and angles are known for this one.
     geometry : {"tetrahedral", "trigonal", "octahedral"}
         Angles between the atoms that hold the ion; water may fill places that are left.
     """
