@@ -182,14 +182,14 @@ def _other_faults(
     )
     alone = [(path, item, item.faults(path)) for path, item in others]
     # what could not be read in part is None there, and the rest says nothing of the chain
-    whole = [item for _, item, found in alone if is_whole(item) and not has_errors(found)]
+    whole = {path: item for path, item, found in alone if not has_errors(found) and is_whole(item)}
     longest = min(max(*bounds, 0), MAX_LENGTH) if bounds else shortest
-    shortest, longest = placed_lengths(whole, shortest, longest)
+    shortest, longest = placed_lengths(list(whole.values()), shortest, longest)
     scope = Scope(shortest, longest, states)
     sound: list[tuple[str, Constraint]] = []
     for path, item, found in alone:
         yield from found
-        if not any(item is other for other in whole):
+        if path not in whole:
             continue
         more = item.faults_in(path, scope) if isinstance(item, Scoped) else []
         yield from more
