@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from protein_lab.constants import CA_CA_TRANS, MAX_LENGTH, MIN_LENGTH
 from protein_lab.constraints.base import Constraint, Placing, Scope, Scoped, has_errors
+from protein_lab.constraints.catalytic_site import CatalyticSite
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     MIN_HELIX,
@@ -84,7 +85,10 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
     faults += [fault for path, item in pairings for fault in item.faults(path)]
     letters_known = not faults
     laid = [(path, item) for path, item in others if isinstance(item, Segments)]
-    is_placed = any(isinstance(item, Placing) for _, item in others)
+    # a catalytic site finds places in a chain, but says nothing of its length
+    is_placed = any(
+        isinstance(item, Placing) and not isinstance(item, CatalyticSite) for _, item in others
+    )
     faults += _length_faults(request, asked, length_known and not unreadable and not is_placed)
     shortest = _shortest(request, asked, laid)
     faults += _extent_faults(request, asked, shortest)

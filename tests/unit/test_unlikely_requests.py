@@ -96,3 +96,11 @@ def test_a_contig_says_how_long_the_chain_is(helix: str) -> None:
     near = {"kind": "distance", "first": 3, "second": 40, "max": 40.0}
     assert errors({"constraints": [motif, near]}) == []
     assert errors({"constraints": [motif, near | {"second": 61}]}) == ["$.constraints[1].second"]
+
+
+def test_a_catalytic_site_says_no_length() -> None:
+    """It is found in a chain, whose length something else must say."""
+    places = [{"position": place} for place in (70, 25, 45)]
+    site = {"kind": "catalytic_site", "library": "chymotrypsin", "residues": places}
+    assert errors({"constraints": [site]}) == ["$.length"]
+    assert errors({"length": 120, "constraints": [site]}) == []
