@@ -83,7 +83,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
     ]
     faults = [fault for path, item in asked for fault in item.faults(path)]
     faults += [fault for path, item in pairings for fault in item.faults(path)]
-    letters_known = not faults
+    letters_known = not has_errors(faults)
     laid = [(path, item) for path, item in others if isinstance(item, Segments)]
     # a catalytic site finds places in a chain, but says nothing of its length
     is_placed = any(
@@ -105,7 +105,7 @@ def request_faults(request: DesignRequest, *, length_known: bool = True) -> list
         faults += _reach_faults(elements, pairings, owned)
     if laid:
         merged = AskedStates(laid[0][1].fixed_states if elements else "", (), ())
-    known = merged.states if letters_known and not merged.faults else ""
+    known = merged.states if letters_known and not has_errors(merged.faults) else ""
     faults += _other_faults(request, others, shortest, known)
     faults += _sequence_faults(request.sequence, shortest, merged)
     faults += optimizer_faults(request)
@@ -162,7 +162,7 @@ def _elements(
 ) -> tuple[Sequence[AskedElement] | None, AskedStates]:
     """Give the asked elements, None where they are not known, and who asks for them."""
     if not laid:
-        sound = letters_known and not merged.faults
+        sound = letters_known and not has_errors(merged.faults)
         return (asked_elements(merged.states) if sound else None), merged
     path, item = laid[0]
     if not item.is_readable or item.faults(path):

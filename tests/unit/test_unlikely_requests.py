@@ -104,3 +104,14 @@ def test_a_catalytic_site_says_no_length() -> None:
     site = {"kind": "catalytic_site", "library": "chymotrypsin", "residues": places}
     assert errors({"constraints": [site]}) == ["$.length"]
     assert errors({"length": 120, "constraints": [site]}) == []
+
+
+def test_ranges_given_twice_hide_no_error() -> None:
+    """Overlaps of equal states are warned of; elements are counted all the same."""
+    ranges = [{"start": start, "stop": stop, "state": "E"} for start, stop in ((4, 10), (15, 21))]
+    strands = {"kind": "secondary_structure", "ranges": ranges}
+    pairing = {"kind": "pairing", "first": 1, "second": 2, "orientation": "antiparallel"}
+    request = {"length": 70, "constraints": [strands, strands, pairing]}
+    assert errors(request) == []
+    request["constraints"] = [strands, strands, pairing | {"second": 5}]
+    assert errors(request) == ["$.constraints[2].second"]
