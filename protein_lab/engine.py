@@ -40,7 +40,7 @@ from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.conclusion import conclude
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Fault
-from protein_lab.validation import measure_novelty, validate
+from protein_lab.validation import ValidationOptions, measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
@@ -205,7 +205,10 @@ def _measure(
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)
-    checks = (*validate(protein, request.preset), novelty)
+    options = ValidationOptions(
+        backend=runtime.operator.backend.name, weights=runtime.weights, seed=request.seed
+    )
+    checks = (*validate(protein, request.preset, options), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
     metrics = (
         best.metrics | made.searched | {"mean_uncertainty": float(spread.mean())} | draw.metrics

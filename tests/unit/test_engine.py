@@ -166,8 +166,8 @@ def test_unsound_backbones_are_replaced_while_there_are_others(
     """Samples and folds are tried until a backbone passes its checks, and no longer."""
     real, calls = engine.validate, list[bool]()
 
-    def refuse_first(*arguments: Any) -> tuple[Check, ...]:
-        checks = tuple(real(*arguments))
+    def refuse_first(*arguments: Any, **options: Any) -> tuple[Check, ...]:
+        checks = tuple(real(*arguments, **options))
         calls.append(len(calls) < 3)
         return tuple(_failed(check) for check in checks) if calls[-1] else checks
 
@@ -190,8 +190,8 @@ def test_where_no_fold_suits_the_operator_folds_alone(
     """The last try takes nothing from the library, so a blueprint unlike any fold has a chance."""
     real, calls = engine.validate, list[bool]()
 
-    def refuse_three_folds(*arguments: Any) -> tuple[Check, ...]:
-        checks = tuple(real(*arguments))
+    def refuse_three_folds(*arguments: Any, **options: Any) -> tuple[Check, ...]:
+        checks = tuple(real(*arguments, **options))
         calls.append(len(calls) < 2 * (engine.MAX_ATTEMPTS - 1))
         if not calls[-1]:
             return checks
@@ -311,7 +311,7 @@ def test_sequences_are_drawn_beside_the_backbone(
     seen: list[str] = []
     real = engine.validate
     monkeypatch.setattr(
-        engine, "validate", lambda protein, preset: seen.append(protein.sequence) or real(protein)
+        engine, "validate", lambda protein, *_: seen.append(protein.sequence) or real(protein)
     )
     engine.design_one(request, 1, shipped)
     assert seen[-1] == made.sequence
