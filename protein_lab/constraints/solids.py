@@ -21,7 +21,13 @@ class Ellipsoid(
     tag_field="form",
     tag="ellipsoid",
 ):
-    """Ellipsoid with its three half axes."""
+    """Ellipsoid.
+
+    Attributes
+    ----------
+    x, y, z : float
+        Half axes, angstrom.
+    """
 
     form: ClassVar[str] = "ellipsoid"
     x: Extent
@@ -51,7 +57,17 @@ class Cylinder(
     tag_field="form",
     tag="cylinder",
 ):
-    """Cylinder with its radius and height; with an inner radius it is a tube."""
+    """Cylinder; with an inner radius it is a tube.
+
+    Attributes
+    ----------
+    radius : float
+        Angstrom.
+    height : float
+        Angstrom.
+    inner_radius : float
+        Of the hole along its axis, angstrom.
+    """
 
     form: ClassVar[str] = "cylinder"
     radius: Extent
@@ -83,7 +99,13 @@ class Box(
     tag_field="form",
     tag="box",
 ):
-    """Box with its three sides."""
+    """Box.
+
+    Attributes
+    ----------
+    x, y, z : float
+        Whole sides, angstrom.
+    """
 
     form: ClassVar[str] = "box"
     x: Extent
@@ -113,7 +135,15 @@ class Torus(
     tag_field="form",
     tag="torus",
 ):
-    """Ring: a tube whose middle runs around a circle."""
+    """Ring: a tube whose middle runs around a circle.
+
+    Attributes
+    ----------
+    radius : float
+        Of the circle, angstrom.
+    tube : float
+        Radius of the tube, angstrom.
+    """
 
     form: ClassVar[str] = "torus"
     radius: Extent

@@ -49,6 +49,7 @@ class SolubilityProxy(
     Attributes
     ----------
     measure : {"gravy", "net_charge_per_residue", "hydrophobic_surface"}
+        The figure.
     min, max : float or None
         Bounds; at least one.
     strength : float

@@ -37,6 +37,7 @@ class StabilityProxy(
     Attributes
     ----------
     measure : {"instability_index", "aliphatic_index"}
+        The figure.
     min, max : float or None
         Bounds; at least one.
     strength : float
