@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from picture_scene import Scene, letter_strip
+from picture_scene import FIRST, PLAIN, Scene, letter_strip
 
 from protein_lab.constraints.burial import count_neighbors
 from protein_lab.constraints.disulfide import atoms_of
@@ -25,7 +25,7 @@ from protein_lab.constraints.spans import bounds
 from protein_lab.design.drawing import draw_question
 from protein_lab.design.request import DesignRequest, read_request
 from protein_lab.engine import Runtime, design_one, plan
-from protein_lab.geometry import superimpose, virtual_cb
+from protein_lab.geometry import radius_of_gyration, superimpose, virtual_cb
 from protein_lab.metrics import dssp
 from protein_lab.plotting import INK, STATE_COLORS
 from protein_lab.protein import Protein
@@ -33,7 +33,7 @@ from protein_lab.store.schema import Design, decode_design, encode_design
 from protein_lab.typing import FloatArray
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures" / "constraints"
-PLAIN, FIRST, SECOND, GIVEN = "#c3cad1", "#d55e00", "#0072b2", "#009e73"
+SECOND, GIVEN, MISSED = "#0072b2", "#009e73", "#cc79a7"
 PARTS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 
@@ -50,7 +50,7 @@ class Made:
         """Ideal CB atoms."""
         return virtual_cb(np.asarray(self.protein.backbone, dtype=np.float64))
 
-    def scene(self, chosen: dict[str, Sequence[int]], plain: str = PLAIN) -> Scene:
+    def scene(self, chosen: Mapping[str, Sequence[int]], plain: str = PLAIN) -> Scene:
         """Start a picture with the chain, some residues of which have a color."""
         colors = [plain] * self.protein.num_residues
         for color, residues in chosen.items():
@@ -70,17 +70,19 @@ def _states(made: Made) -> Scene:
     chosen = {STATE_COLORS[s]: [i for i, x in enumerate(states) if x == s] for s in "HEL"}
     scene = made.scene(chosen)
     asked = made.layout.elements
+    if made.asked.kind == "topology":  # which counts strands
+        asked = [element for element in asked if element.kind == "E"]
     for number, element in enumerate(asked, start=1):
         scene.word(made.protein.ca[(element.start + element.stop) // 2], str(number))
     return scene
 
 
-def _rainbow(made: Made) -> Scene:
-    count = made.protein.num_residues
+def _size(made: Made) -> Scene:
+    count, ca = made.protein.num_residues, np.asarray(made.protein.ca, dtype=np.float64)
+    shades = colormaps["cividis"](np.arange(count) / count)
     scene = Scene()
-    scene.cartoon(
-        made.protein.backbone, [to_hex(colormaps["cividis"](i / count)) for i in range(count)]
-    )
+    scene.cartoon(made.protein.backbone, [to_hex(shade) for shade in shades])
+    scene.ring = (ca.mean(axis=0), float(radius_of_gyration(ca)))
     return scene
 
 
@@ -90,15 +92,8 @@ def _distance(made: Made, every: Sequence[Any]) -> Scene:
     scene = made.scene({FIRST: [place for pair in ends for part in pair for place in part]})
     for item, (first, second) in zip(asked, ends, strict=True):
         points = made.cb if item.atom == "CB" else made.protein.ca
-        _join(scene, points[first].mean(axis=0), points[second].mean(axis=0))
+        scene.join(points[first].mean(axis=0), points[second].mean(axis=0))
     return scene
-
-
-def _join(scene: Scene, start: FloatArray, stop: FloatArray) -> None:
-    for place in (start, stop):
-        scene.ball(place, 0.9, FIRST)
-    scene.stick(start, stop, INK, dashed=True)
-    scene.word((start + stop) / 2, f"{np.linalg.norm(stop - start):.1f} Å")
 
 
 def _contacts(made: Made) -> Scene:
@@ -109,7 +104,8 @@ def _contacts(made: Made) -> Scene:
     for first, second in zip(firsts, seconds, strict=True):
         apart = np.linalg.norm(made.cb[first][:, None] - made.cb[second], axis=-1)
         one, other = np.unravel_index(apart.argmin(), apart.shape)
-        _join(scene, made.cb[first[one]], made.cb[second[other]])
+        color = INK if apart.min() < made.asked.distance else MISSED
+        scene.join(made.cb[first[one]], made.cb[second[other]], color)
     return scene
 
 
@@ -125,24 +121,24 @@ def _burial(made: Made) -> Scene:
     return scene
 
 
-def _overlay(made: Made, places: Sequence[int], given: FloatArray, rest: FloatArray) -> Scene:
+def _overlay(made: Made, places: Sequence[int], given: FloatArray) -> Scene:
     """Lay a given backbone over the residues of the design that shall be like it."""
     here = np.asarray(made.protein.backbone, dtype=np.float64)[list(places)]
     turn, shift = superimpose(given.reshape(-1, 3), here.reshape(-1, 3))
     scene = made.scene({FIRST: places})
-    scene.cartoon(rest @ turn.T + shift, [GIVEN] * len(rest))
+    scene.cartoon(given @ turn.T + shift, [GIVEN] * len(given), is_tube=True)
     return scene
 
 
 def _motif(made: Made) -> Scene:
     fragment = made.asked.residues().fragments[0]
     places = np.array(made.layout.places[made.asked])[fragment.places].tolist()
-    return _overlay(made, places, fragment.atoms[:, :4], fragment.atoms[:, :4])
+    return _overlay(made, places, fragment.atoms[:, :4])
 
 
 def _template(made: Made) -> Scene:
     template = np.asarray(made.asked.read().backbone, dtype=np.float64)
-    return _overlay(made, range(made.protein.num_residues), template, template)
+    return _overlay(made, range(made.protein.num_residues), template)
 
 
 def _site(made: Made, places: Sequence[int], names: bool = True) -> Scene:
@@ -191,7 +187,7 @@ def _metal(made: Made) -> Scene:
 def _disulfide(made: Made) -> Scene:
     first, second = made.asked.first - 1, made.asked.second - 1
     scene = _site(made, [first, second])
-    _join(scene, made.cb[first], made.cb[second])
+    scene.join(made.cb[first], made.cb[second])
     return scene
 
 
@@ -222,11 +218,8 @@ def _symmetry(made: Made) -> Scene:
 
 def _repeats(made: Made) -> Scene:
     unit = made.protein.num_residues // made.asked.copies
-    chosen = {
-        PARTS[number]: range(number * unit, (number + 1) * unit)
-        for number in range(made.asked.copies)
-    }
-    return made.scene(chosen)
+    starts = range(0, unit * made.asked.copies, unit)
+    return made.scene({PARTS[start // unit]: range(start, start + unit) for start in starts})
 
 
 def _shape(made: Made) -> Scene:
@@ -248,7 +241,7 @@ DRAWN: dict[str, Callable[[Made], Scene]] = {
     "metal_site": _metal,
     "motif": _motif,
     "pairing": _states,
-    "radius_of_gyration": _rainbow,
+    "radius_of_gyration": _size,
     "repeats": _repeats,
     "secondary_structure": _states,
     "segments": _states,

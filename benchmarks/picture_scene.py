@@ -11,15 +11,15 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from PIL import Image
 
 from protein_lab.metrics import dssp
 from protein_lab.plotting import INK, new_axes
-from protein_lab.ribbon import RibbonMesh, ribbon_mesh, shade, standing_view
+from protein_lab.ribbon import Float64Array, RibbonMesh, ribbon_mesh, shade, standing_view
 from protein_lab.typing import FloatArray
 
-PLAIN = "#c3cad1"
+PLAIN, FIRST = "#c3cad1", "#d55e00"
 CLASSES = {"AFILMVWY": "#e69f00", "DE": "#d55e00", "KR": "#0072b2", "HNQST": "#009e73"}
 
 
@@ -27,21 +27,22 @@ CLASSES = {"AFILMVWY": "#e69f00", "DE": "#d55e00", "KR": "#0072b2", "HNQST": "#0
 class Scene:
     """Surfaces and words of one picture; everything in angstrom."""
 
-    faces: list[FloatArray] = field(default_factory=list)
-    colors: list[FloatArray] = field(default_factory=list)
+    faces: list[Float64Array] = field(default_factory=list)
+    colors: list[Float64Array] = field(default_factory=list)
     words: list[tuple[FloatArray, str]] = field(default_factory=list)
     dots: FloatArray | None = None
-    view: FloatArray | None = None
+    ring: tuple[FloatArray, float] | None = None
+    view: Float64Array | None = None
 
     def mesh(self, corners: FloatArray, colors: FloatArray) -> None:
         """Add faces, ``(face, 4, 3)``, and their colors, ``(face, 3)``."""
-        self.faces.append(corners)
-        self.colors.append(colors)
+        self.faces.append(np.asarray(corners, dtype=np.float64))
+        self.colors.append(np.asarray(colors, dtype=np.float64))
 
-    def cartoon(self, backbone: FloatArray, colors: Sequence[str]) -> None:
-        """Add one chain, a color for each residue."""
+    def cartoon(self, backbone: FloatArray, colors: Sequence[str], is_tube: bool = False) -> None:
+        """Add one chain, a color for each residue; as a thin tube it hides no other."""
         chain = np.asarray(backbone, dtype=np.float64)
-        found = ribbon_mesh(chain, dssp(chain))
+        found = ribbon_mesh(chain, "L" * len(chain) if is_tube else dssp(chain))
         self.mesh(found.corners, np.array([to_rgb(name) for name in colors])[found.residue])
 
     def ball(self, place: FloatArray, radius: float, color: str) -> None:
@@ -62,6 +63,13 @@ class Scene:
         for share in np.linspace(0.0, 1.0, max(int(apart / step), 2)):
             self.ball(start + share * (stop - start), 0.28, color)
 
+    def join(self, start: FloatArray, stop: FloatArray, color: str = INK) -> None:
+        """Add two balls, a dashed line between them, and its length."""
+        for place in (start, stop):
+            self.ball(place, 0.9, FIRST)
+        self.stick(start, stop, color, dashed=True)
+        self.word((start + stop) / 2, f"{np.linalg.norm(stop - start):.1f} Å")
+
     def word(self, place: FloatArray, text: str) -> None:
         """Write beside a place."""
         self.words.append((np.asarray(place), text))
@@ -69,19 +77,30 @@ class Scene:
     def save(self, path: Path) -> None:
         """Draw everything from the side that shows most of it."""
         corners, colors = np.concatenate(self.faces), np.concatenate(self.colors)
-        view = standing_view(corners.mean(axis=1)) if self.view is None else self.view
+        middles = corners.mean(axis=1)[:: max(len(corners) // 500, 1)]
+        view = standing_view(middles) if self.view is None else self.view
         mesh = RibbonMesh(corners, np.arange(len(corners)))
         polygons, shades = shade(mesh, colors, view)
-        low, high = polygons.reshape(-1, 2).min(0) - 1.5, polygons.reshape(-1, 2).max(0) + 1.5
+        seen = [
+            polygons.reshape(-1, 2),
+            *((view @ place)[None, :2] + (4, 1) for place, _ in self.words),
+        ]
         if self.dots is not None:
-            flat = self.dots @ view.T
-            low, high = np.minimum(low, flat[:, :2].min(0)), np.maximum(high, flat[:, :2].max(0))
+            seen.append(np.concatenate([(self.dots @ view.T)[:, :2] + move for move in (-3, 3)]))
+        low, high = np.concatenate(seen).min(0) - 1.5, np.concatenate(seen).max(0) + 1.5
         width, height = high - low
         scale = min(6.4 / width, 4.2 / height)
         figure, axes = new_axes((width * scale, height * scale))
         axes.set_position((0, 0, 1, 1))
         if self.dots is not None:
-            axes.scatter(*(self.dots @ view.T)[:, :2].T, s=200, color="#f0e2b6", linewidths=0)
+            # as wide as 8 angstrom, so that they flow together to the outline of the shape
+            size = (8.0 * 72.0 * scale) ** 2
+            x, y, _ = (self.dots @ view.T).T
+            axes.scatter(x, y, s=size, color="#f3e8c4", linewidths=0)
+        if self.ring is not None:
+            x, y, _ = view @ self.ring[0]
+            outline = {"fill": False, "linestyle": "--", "edgecolor": INK, "zorder": 4}
+            axes.add_patch(Circle((x, y), self.ring[1], **outline))
         faces = PolyCollection(list(polygons), facecolors=shades, edgecolors=shades, linewidths=0.3)
         axes.add_collection(faces)
         for place, text in self.words:
