@@ -141,13 +141,12 @@ def _template(made: Made) -> Scene:
     return _overlay(made, range(made.protein.num_residues), template)
 
 
-def _site(made: Made, places: Sequence[int], names: bool = True) -> Scene:
+def _site(made: Made, places: Sequence[int]) -> Scene:
     scene = made.scene({FIRST: places})
     for place in places:
         scene.stick(made.protein.ca[place], made.cb[place], FIRST)
         scene.ball(made.cb[place], 0.8, FIRST)
-        if names:
-            scene.word(made.cb[place], f"{made.protein.sequence[place]}{place + 1}")
+        scene.word(made.cb[place], f"{made.protein.sequence[place]}{place + 1}")
     return scene
 
 
@@ -290,10 +289,8 @@ def main() -> int:
     runtime = Runtime.open()
     for kind in kinds:
         request, design = _design(FOLDER / f"{kind}.json", runtime, options.keep)
-        for found in design.measurements:
-            if found.constraint == kind:
-                told = f"{kind}: {found.verdict}, {found.value} {found.unit}, {found.details}"
-                sys.stdout.write(told + "\n")
+        for found in (item for item in design.measurements if item.constraint == kind):
+            print(f"{kind}: {found.verdict}, {found.value} {found.unit}, {found.details}")
         if design.failed is None:
             _draw(FOLDER / f"{kind}.json", request, design, runtime)
     return 0
