@@ -167,7 +167,7 @@ def attempt(
     task.clock.lap("sample")
 
     def is_sound(backbone: FloatArray) -> bool:
-        checks = validate(Protein.from_backbone(backbone), request.preset)
+        checks = validate(Protein.from_backbone(backbone), request.preset, quick=True)
         return all(check.verdict != "fail" for check in checks)
 
     # the uncertainty is that of what was drawn; only the refinement starts from moved fields

@@ -23,12 +23,14 @@ from protein_lab.attempt import (
     source_of,
     without_fold,
 )
+from protein_lab.constraints.base import Layout
 from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.optimized_sequences import add_optimized
 from protein_lab.design.optimizing import searches
 from protein_lab.design.request import DesignRequest, embedded_request
 from protein_lab.design.sequence_bias import equal_positions, sequence_bias
+from protein_lab.design.sequence_options import SequenceDraw
 from protein_lab.design.sequences import sequence_stream
 from protein_lab.design.steering import Steering
 from protein_lab.design.until import Search, Tally
@@ -39,8 +41,8 @@ from protein_lab.provenance import provenance
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.store.conclusion import conclude
 from protein_lab.store.schema import Design, DesignResult
-from protein_lab.typing import Fault
-from protein_lab.validation import measure_novelty, validate
+from protein_lab.typing import Fault, FloatArray
+from protein_lab.validation import ValidationOptions, measure_novelty, validate
 
 __all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
 
@@ -182,6 +184,18 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
         )
 
 
+def _draw(
+    request: DesignRequest, index: int, runtime: Runtime, layout: Layout, backbone: FloatArray
+) -> SequenceDraw:
+    """Draw sequences as the constraints want them, and optimize one where that is asked."""
+    bias, equal = sequence_bias(request, layout), equal_positions(request, layout)
+    draw = runtime.draw_sequences(request, index, backbone, bias, equal)
+    if searches(request, "sequences") and draw.failed is None:
+        stream = sequence_stream(request.seed, index)
+        draw = add_optimized(draw, request, runtime.sequences, layout, backbone, stream)
+    return draw
+
+
 def _measure(
     request: DesignRequest,
     index: int,
@@ -195,18 +209,14 @@ def _measure(
     spread = runtime.calibrator.uncertainty(
         made.drawn, request.steps, best.backbone[:, 1], states, made.curve
     )
-    bias = sequence_bias(request, question.layout)
-    equal = equal_positions(request, question.layout)
-    draw = runtime.draw_sequences(request, index, best.backbone, bias, equal)
-    if searches(request, "sequences") and draw.failed is None:
-        stream = sequence_stream(request.seed, index)
-        draw = add_optimized(
-            draw, request, runtime.sequences, question.layout, best.backbone, stream
-        )
+    draw = _draw(request, index, runtime, question.layout, best.backbone)
     clock.lap("sequence")
     protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)
-    checks = (*validate(protein, request.preset), novelty)
+    options = ValidationOptions(
+        backend=runtime.operator.backend.name, weights=runtime.weights, seed=request.seed
+    )
+    checks = (*validate(protein, request.preset, options), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
     metrics = (
         best.metrics | made.searched | {"mean_uncertainty": float(spread.mean())} | draw.metrics

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_lab.backends import Array
+from protein_lab.backends import Array, Backend
 from protein_lab.collation import collate, unasked
 from protein_lab.constants import SAMPLING_STEPS
 from protein_lab.constraints.fields import Conditions, check_conditions, check_finite
@@ -229,6 +229,13 @@ def _smaller(
     return [group[:-half], group[-half:]]
 
 
+def _steered(
+    backend: Backend, mean: Array, steer: Callable[[FloatArray], FloatArray] | None
+) -> Array:
+    """Move clean fields outside of the array library; where nothing steers, leave them there."""
+    return mean if steer is None else backend.asarray(steer(backend.to_numpy(mean)))
+
+
 def _integrate(
     operator: BaseNeuralOperator[Any],
     conditions: Conditions,
@@ -259,11 +266,8 @@ def _integrate(
         predicted = operator.predict(field, time, encoded)
         mean = predicted.mean
         if blind is not None:
-            alone = operator.predict(field, time, blind).mean
-            mean = mean + (mean - alone) * guidance
-        if steer is not None:
-            mean = backend.asarray(steer(backend.to_numpy(mean)))
-        clean = mean
+            mean = mean + (mean - operator.predict(field, time, blind).mean) * guidance
+        clean = mean = _steered(backend, mean, steer)
         if 0 < step < steps - 1:
             ahead = _effective_delay(now, following) / (now - float(times[step - 1]))
             clean = mean + (mean - last) * ahead

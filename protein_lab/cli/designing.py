@@ -191,9 +191,12 @@ def check(request: Path, *, as_json: Json = False) -> int:
     as_json
         Print the list as JSON.
     """
-    from protein_lab.design.request import check_request, read_request_bytes
+    from protein_lab.design.cost import estimate_cost
+    from protein_lab.design.request import check_request, decode_request, read_request_bytes
 
-    faults = check_request(read_request_bytes(request), request.parent)
+    data = read_request_bytes(request)
+    faults = check_request(data, request.parent)
+    is_invalid = any(fault.severity == "error" for fault in faults)
     if as_json:
         print_json(faults)
     else:
@@ -201,7 +204,9 @@ def check(request: Path, *, as_json: Json = False) -> int:
             print(f"{fault.severity}: {fault.path}: {fault.message} {fault.remedy}".rstrip())
         if not faults:
             print("The request is valid.")
-    is_invalid = any(fault.severity == "error" for fault in faults)
+        cost = None if is_invalid else estimate_cost(decode_request(data, request.parent))
+        if cost is not None:
+            print(f"Cost: {cost}.")
     return EXIT_INVALID_REQUEST if is_invalid else EXIT_DONE
 
 

@@ -17,7 +17,7 @@ from protein_lab.constraints.structure_source import StructureSource
 from protein_lab.constraints.target_docking import CLASH, Dock
 from protein_lab.constraints.wells import CA, CB
 from protein_lab.errors import ProteinLabError
-from protein_lab.typing import Fault, Measurement
+from protein_lab.typing import Fault, FloatArray, Measurement
 
 if TYPE_CHECKING:
     from protein_lab.protein import Protein
@@ -158,6 +158,10 @@ class Hotspots(
         near = set(np.flatnonzero(apart < NEIGHBORHOOD).tolist())
         return sorted(near | avoided)
 
+    def pose(self, protein: Protein) -> FloatArray:
+        """Give N, CA, C and ideal CB of a design beside the target, (residue, 4, 3), angstrom."""
+        return _dock(self).dock(atoms_of(protein))
+
     def evaluate(self, protein: Protein, layout: Layout) -> Measurement:
         """Dock a design and count the hotspots that it touches in its best pose.
 
@@ -165,8 +169,7 @@ class Hotspots(
         of the distances to atoms and to avoided residues, of which an angstrom counts a tenth.
         """
         require_length(protein, layout)
-        dock = _dock(self)
-        placed = dock.dock(atoms_of(protein))
+        dock, placed = _dock(self), self.pose(protein)
         reached = dock.reach(placed, dock.hotspots) <= self.distance
         nearest = dock.nearest(placed)
         margins = [float(reached.mean()) - self.share, _PER_ANGSTROM * (nearest - CLASH)]

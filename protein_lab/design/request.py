@@ -66,7 +66,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         How sequences are drawn for every backbone; no part of it changes a backbone.
     optimizer : GradientOptions, EvolutionaryOptions, AnnealingOptions or None
         Searches for what meets the constraints better than a plain draw; None draws plainly.
-    preset : {"geometry"}
+    preset : {"geometry", "standard", "strict"}
         Validation preset.
     name : str
         Name for files and reports.
@@ -87,7 +87,7 @@ class DesignRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     novelty: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     sequence: SequenceOptions = SequenceOptions()
     optimizer: AnyOptimizer | None = None
-    preset: Literal["geometry"] = "geometry"
+    preset: Literal["geometry", "standard", "strict"] = "geometry"
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
     @property

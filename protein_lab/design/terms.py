@@ -94,7 +94,7 @@ def checks_term(preset: str = "geometry", weight: float = 1.0) -> Term:
     """
 
     def measure(subject: Subject) -> float:
-        checks = validate(protein_of(subject), preset)
+        checks = validate(protein_of(subject), preset, quick=True)
         return float(sum(check.verdict == "fail" for check in checks))
 
     return Term("checks", "failed", measure, weight)

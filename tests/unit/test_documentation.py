@@ -7,10 +7,13 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from protein_lab.cli import app, main
+from protein_lab.constraints.kinds import AnyConstraint
+from protein_lab.design.request import read_request
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,3 +88,20 @@ def test_readme_picture_is_there() -> None:
         assert (ROOT / path).stat().st_size > 10_000
     for path in re.findall(r"[^!]\[[^\]]*\]\((docs[^)]+)\)", text):
         assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("kind", [item.__struct_config__.tag for item in get_args(AnyConstraint)])
+def test_every_kind_of_constraint_has_a_page_with_a_picture(kind: str) -> None:
+    """A page shows a design of a request that lies beside the picture and has no fault."""
+    text = (ROOT / "docs" / "constraints" / f"{kind}.md").read_text(encoding="utf-8")
+    assert f"(constraints/{kind}.md)" in (ROOT / "docs" / "constraints.md").read_text("utf-8")
+    if kind == "custom":
+        return
+    pictures = ROOT / "docs" / "pictures" / "constraints"
+    assert f"(../pictures/constraints/{kind}.png)" in text
+    assert 1_000 < (pictures / f"{kind}.png").stat().st_size < 120_000
+    if "smiles" in (pictures / f"{kind}.json").read_text(encoding="utf-8"):
+        pytest.importorskip("rdkit")
+    request = read_request(pictures / f"{kind}.json")
+    assert kind in {item.kind for item in request.constraints}
+    assert request.check() == []

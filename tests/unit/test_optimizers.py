@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from protein_lab.backends import available_backends, get_backend
-from protein_lab.constraints.base import Layout
-from protein_lab.constraints.secondary_structure import SecondaryStructure
-from protein_lab.design.blueprint import Blueprint, blueprint_of
-from protein_lab.design.objective import Objective, ObjectiveError, Subject, Term, sloped, with_beta
+from protein_lab.design.blueprint import blueprint_of
+from protein_lab.design.objective import Objective, Subject, sloped, with_beta
 from protein_lab.design.optimizers.annealing import Annealing
 from protein_lab.design.optimizers.base import Optimizer, Problem, run
 from protein_lab.design.optimizers.evolutionary import (
@@ -41,9 +39,7 @@ from protein_lab.design.terms import (
     checks_term,
     clash_term,
     compactness_term,
-    function_term,
     gyration,
-    margin_term,
     near_term,
     protein_of,
     torsion_term,
@@ -358,95 +354,3 @@ def test_survivors_and_volume_of_a_front() -> None:
     assert set(select(totals, 4)) == {0, 1, 2, 5}
     assert hypervolume(totals, np.array([4.0, 4.0]), np.ones(2)) == pytest.approx(4 + 6 + 1)
     assert hypervolume(totals, np.array([4.0, 4.0]), np.full(2, 2.0)) == pytest.approx(11 / 4)
-
-
-def test_a_failing_term_is_named_and_the_best_is_kept() -> None:
-    """Whatever a term does wrong, the message names it and the search keeps what it has."""
-
-    def breaks(after: int, how: str) -> Term:
-        calls: list[int] = []
-
-        def measure(subject: Subject) -> float:
-            calls.append(1)
-            if len(calls) <= after:
-                return 1.0
-            if how == "raises":
-                raise KeyError("no such residue")
-            return float("nan")
-
-        return Term("my wish", "angstrom", measure)
-
-    for how, told in (("raises", "no such residue"), ("nan", "not finite")):
-        asked = Problem(
-            Torsions(STATES),
-            (Objective([sloped("ends", "angstrom", ends), breaks(60, how)]),),
-        )
-        strategy = Resampling()
-        found = run(strategy, strategy.init(asked, np.random.default_rng(0)), 300)
-        assert "my wish" in found.stopped
-        assert told in found.stopped
-        assert len(found.records) == 6
-        assert found.state.value == found.records[-1].best
-        with pytest.raises(ObjectiveError, match="my wish"):
-            asked.evaluate(found.state.best)
-
-
-def test_a_wrong_gradient_is_named() -> None:
-    """A slope of the wrong shape, or with NaN, is told as such."""
-    atoms = np.zeros((5, 4, 3))
-    for bad in (np.zeros((5, 3)), np.full((5, 4, 3), np.nan)):
-        objective = Objective([sloped("slope", "nats", lambda _, bad=bad: (0.0, bad))])
-        with pytest.raises(ObjectiveError, match=r"slope.*\(5, 4, 3\)"):
-            objective.with_gradient(atoms)
-
-
-@pytest.mark.parametrize(
-    ("make", "told"),
-    [
-        (lambda: Objective([]), "at least one term"),
-        (lambda: Objective([clash_term(), clash_term()]), "different names"),
-        (lambda: Objective([clash_term(float("inf"))]), "weight"),
-        (lambda: Pareto().init(problem(), np.random.default_rng(0)), "two objectives"),
-        (lambda: Gradient().init(problem("pareto"), np.random.default_rng(0)), "one objective"),
-        (
-            lambda: Gradient().init(
-                Problem(Torsions(STATES), (Objective([checks_term()]),)), np.random.default_rng(0)
-            ),
-            "checks",
-        ),
-        (lambda: Torsions("H"), "no torsions"),
-        (lambda: Torsions("HHH", start=np.zeros((2, 2))), "for each of 3"),
-    ],
-)
-def test_wrong_use_is_explained(make: Any, told: str) -> None:
-    """Errors say what was expected."""
-    with pytest.raises(ProteinLabError, match=told):
-        make()
-
-
-def test_states_of_others_are_refused(tmp_path: Path) -> None:
-    """A missing, broken or foreign state gives a clear message."""
-    asked, path = problem(), tmp_path / "search.safetensors"
-    with pytest.raises(ProteinLabError, match="cannot be read"):
-        load_state(path, asked, "gradient")
-    path.write_bytes(b"nothing of use")
-    with pytest.raises(ProteinLabError, match="cannot be read"):
-        load_state(path, asked, "gradient")
-    save_state(Annealing().init(asked, np.random.default_rng(0)), path)
-    with pytest.raises(ProteinLabError, match="by annealing"):
-        load_state(path, asked, "gradient")
-
-
-def test_terms_of_constraints_and_functions(chain: CorpusChain) -> None:
-    """A constraint without energy counts what it lacks; a user's function sees a protein."""
-    subject = Subject(backbone=np.asarray(chain.backbone), sequence=chain.sequence)
-    size = len(chain.sequence)
-    layout = Layout(size, ())
-    right = SecondaryStructure(string=chain.secondary_structure)
-    wrong = SecondaryStructure(string="H" * size)
-    assert margin_term(right, layout).measure(subject) == 0.0
-    assert margin_term(wrong, layout).measure(subject) > 0.0
-    term = function_term("residues", "count", lambda protein: float(protein.num_residues))
-    assert term.measure(subject) == size
-    with pytest.raises(ObjectiveError, match="needs a backbone"):
-        Objective([term]).evaluate(Subject(blueprint=Blueprint("LLL")))
