@@ -22,7 +22,15 @@ Coordinate = Annotated[float, msgspec.Meta(ge=-_COORDINATE, le=_COORDINATE)]
 
 
 class LigandAtom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One atom: its element and its place in angstrom."""
+    """One atom of a small molecule.
+
+    Attributes
+    ----------
+    element : str
+        Chemical symbol.
+    x, y, z : float
+        Place, angstrom.
+    """
 
     element: Annotated[str, msgspec.Meta(max_length=2)]
     x: Coordinate

@@ -49,7 +49,15 @@ _TINY: Final = 1e-9
 
 
 class MetalLigand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A residue that holds the ion: its number in the design, from 1, and its amino acid."""
+    """A residue that holds the ion.
+
+    Attributes
+    ----------
+    position : int
+        Number in the design, from 1.
+    residue : {"C", "H", "D", "E"}
+        Its amino acid.
+    """
 
     position: ResidueNumber
     residue: Literal["C", "H", "D", "E"]
@@ -74,6 +82,7 @@ class MetalSite(
     ligands : tuple of MetalLigand
         Two to six residues.
     metal : {"zinc"}
+        Ion that is held.
     geometry : {"tetrahedral", "trigonal", "octahedral"}
         Angles between the atoms that hold the ion; water may fill places that are left.
     """

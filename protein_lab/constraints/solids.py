@@ -21,7 +21,13 @@ class Ellipsoid(
     tag_field="form",
     tag="ellipsoid",
 ):
-    """Ellipsoid with its three half axes."""
+    """Ellipsoid with its three half axes.
+
+    Attributes
+    ----------
+    x, y, z : float
+        Half axes, angstrom where the size is given.
+    """
 
     form: ClassVar[str] = "ellipsoid"
     x: Extent
@@ -51,7 +57,15 @@ class Cylinder(
     tag_field="form",
     tag="cylinder",
 ):
-    """Cylinder with its radius and height; with an inner radius it is a tube."""
+    """Cylinder; with an inner radius it is a tube.
+
+    Attributes
+    ----------
+    radius, height : float
+        Outer radius and height, angstrom where the size is given.
+    inner_radius : float
+        Radius of the bore; 0 for none.
+    """
 
     form: ClassVar[str] = "cylinder"
     radius: Extent
@@ -83,7 +97,13 @@ class Box(
     tag_field="form",
     tag="box",
 ):
-    """Box with its three sides."""
+    """Box with its three sides.
+
+    Attributes
+    ----------
+    x, y, z : float
+        Sides, angstrom where the size is given.
+    """
 
     form: ClassVar[str] = "box"
     x: Extent
@@ -113,7 +133,15 @@ class Torus(
     tag_field="form",
     tag="torus",
 ):
-    """Ring: a tube whose middle runs around a circle."""
+    """Ring: a tube whose middle runs around a circle.
+
+    Attributes
+    ----------
+    radius : float
+        Of the circle, angstrom where the size is given.
+    tube : float
+        Radius of the tube.
+    """
 
     form: ClassVar[str] = "torus"
     radius: Extent

@@ -37,6 +37,7 @@ class StabilityProxy(
     Attributes
     ----------
     measure : {"instability_index", "aliphatic_index"}
+        Figure that is bounded.
     min, max : float or None
         Bounds; at least one.
     strength : float
