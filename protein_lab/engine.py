@@ -28,7 +28,7 @@ from protein_lab.design.blueprint import Blueprint
 from protein_lab.design.drawing import Question, draw_question
 from protein_lab.design.optimized_sequences import add_optimized
 from protein_lab.design.optimizing import searches
-from protein_lab.design.request import DesignRequest
+from protein_lab.design.request import DesignRequest, embedded_request
 from protein_lab.design.sequence_bias import equal_positions, sequence_bias
 from protein_lab.design.sequence_options import SequenceDraw
 from protein_lab.design.sequences import sequence_stream
@@ -66,7 +66,7 @@ class Plan:
     Attributes
     ----------
     request : DesignRequest
-        The question, free of errors.
+        The question, free of errors, with the structures it names put in.
     request_id : str
         Identity of the answer.
     blueprint : Blueprint or None
@@ -99,6 +99,7 @@ def plan(request: DesignRequest, runtime: Runtime) -> Plan:
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise InvalidRequestError(errors)
+    request = embedded_request(request)
     faults += runtime.sequence_warnings(request)
     identity = runtime.request_id(request)
     _ = runtime.calibrator
@@ -263,6 +264,7 @@ def assemble(
         How they came about, where the request says until when; then all accepted ones are kept,
         and as many of the best others as were wanted.
     """
+    request = embedded_request(request)
     found = conclude(request, designs, search)
     origin = provenance(request, runtime, designs)
     if found.search is not None:
@@ -304,7 +306,7 @@ def design(
     InvalidRequestError
         With all faults of the request.
     """
-    plan(request, runtime)
+    request = plan(request, runtime).request
     tally = Tally(request.until, request.num_designs)
     designs: list[Design] = []
     for index in tally.indices():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -39,10 +40,17 @@ def letters_of(types: str) -> str:
     return CLASSES.get(types, types)
 
 
+@lru_cache(maxsize=1024)
+def _mask_of(types: str) -> BoolArray:
+    named = set(letters_of(types))
+    found = np.array([letter in named for letter in LETTERS])
+    found.setflags(write=False)
+    return found
+
+
 def mask_of(types: str) -> BoolArray:
     """Tell for each of the twenty amino acids whether it is among ``types``."""
-    named = set(letters_of(types))
-    return np.array([letter in named for letter in LETTERS])
+    return _mask_of(types)
 
 
 def type_faults(types: str, path: str) -> list[Fault]:

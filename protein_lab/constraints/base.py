@@ -361,6 +361,11 @@ class Restraint(Protocol):
         ...
 
 
+def has_errors(faults: Sequence[Fault]) -> bool:
+    """Tell whether one of some faults is more than a warning."""
+    return any(fault.severity == "error" for fault in faults)
+
+
 def require_length(protein: Protein, layout: Layout) -> None:
     """Make sure that a structure and a layout speak of the same chain.
 

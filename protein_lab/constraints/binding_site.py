@@ -17,7 +17,7 @@ from protein_lab.constraints.amino_acids import (
     no_bias,
     range_fault,
 )
-from protein_lab.constraints.base import Layout, Scope, require_length
+from protein_lab.constraints.base import Layout, Scope, has_errors, require_length
 from protein_lab.constraints.binding_energy import CLASH, BindingEnergy
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.ligand import MAX_ATOMS, Ligand, points_of
@@ -118,7 +118,7 @@ class BindingSite(
         if None in (self.ligand, self.residues) or None in self.residues:
             return []
         found = self.ligand.faults(f"{path}.ligand")
-        known = len(points_of(self.ligand)) if not found and _is_read(self.ligand) else 0
+        known = len(points_of(self.ligand)) if not found and self.ligand.is_readable else 0
         if len(self.residues) < 2:
             found.append(
                 Fault(
@@ -130,13 +130,14 @@ class BindingSite(
         found += self._residue_faults(path, known)
         if self.template is not None:
             found += self.template.faults(f"{path}.template")
-        if found or not known:
+        if has_errors(found) or not known:
             return found
         try:
             _points(self)
         except ProteinLabError as error:
-            return [Fault(path=f"{path}.template", message=error.problem, remedy=error.remedy)]
-        return []
+            place = f"{path}.template"
+            found.append(Fault(path=place, message=error.problem, remedy=error.remedy))
+        return found
 
     def _residue_faults(self, path: str, size: int) -> Iterator[Fault]:
         seen: dict[int, int] = {}
@@ -296,10 +297,6 @@ class BindingSite(
         share = np.mean([protein.sequence[item.position - 1] in names for item in self.residues])
         said.append(f"{share:.0%} {self.character}")
         return [_PER_TENTH * (float(share) - _SHARE)]
-
-
-def _is_read(ligand: Ligand) -> bool:
-    return not any(atom is None for atom in ligand.atoms or ())
 
 
 def _frame(residue: FloatArray) -> tuple[FloatArray, FloatArray]:

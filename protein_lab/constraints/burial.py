@@ -203,8 +203,10 @@ class Burial(
 
 
 def _members(spans: tuple[Span, ...]) -> list[int]:
-    found = {residue for span in spans for residue in range(*bounds(span))}
-    return sorted(found)
+    named = np.zeros(max([0, *(bounds(span)[1] for span in spans)]), dtype=bool)
+    for span in spans:
+        named[slice(*bounds(span))] = True
+    return np.flatnonzero(named).tolist()
 
 
 def buried_share(length: int) -> float:

@@ -21,7 +21,7 @@ from protein_lab.constraints.amino_acids import (
     range_fault,
     type_faults,
 )
-from protein_lab.constraints.base import Layout, Placement, Scope, require_length
+from protein_lab.constraints.base import Layout, Placement, Scope, has_errors, require_length
 from protein_lab.constraints.catalytic_library import LIBRARY, SiteName
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.rigid import TemplateRestraint, superposition_rmsd
@@ -121,13 +121,14 @@ class CatalyticSite(
         found += self._residue_faults(path)
         if self.template is not None:
             found += self.template.faults(f"{path}.template")
-        if found:
+        if has_errors(found):
             return found
         try:
             _template(self)
         except ProteinLabError as error:
-            return [Fault(path=f"{path}.template", message=error.problem, remedy=error.remedy)]
-        return []
+            place = f"{path}.template"
+            found.append(Fault(path=place, message=error.problem, remedy=error.remedy))
+        return found
 
     def _choice_faults(self, path: str) -> Iterator[Fault]:
         if (self.template is None) == (self.library is None):

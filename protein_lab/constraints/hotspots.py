@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 import msgspec
 import numpy as np
 
-from protein_lab.constraints.base import Layout, require_length
+from protein_lab.constraints.base import Layout, has_errors, require_length
 from protein_lab.constraints.burial import BURIED, count_neighbors
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.site_names import RESIDUE_NAME, site_index
@@ -81,12 +81,14 @@ class Hotspots(
                 )
             )
         found += self._name_faults(path)
-        if found:
+        if has_errors(found) or None in self.hotspots or None in self.avoid:
             return found
         try:
-            return list(self._target_faults(path, self.target.read()))
+            found += self._target_faults(path, self.target.read())
         except ProteinLabError as error:
-            return [Fault(path=f"{path}.target", message=error.problem, remedy=error.remedy)]
+            place = f"{path}.target"
+            found.append(Fault(path=place, message=error.problem, remedy=error.remedy))
+        return found
 
     def _name_faults(self, path: str) -> Iterator[Fault]:
         for field, names in (("hotspots", self.hotspots), ("avoid", self.avoid)):

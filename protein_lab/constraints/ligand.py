@@ -22,14 +22,14 @@ Coordinate = Annotated[float, msgspec.Meta(ge=-_COORDINATE, le=_COORDINATE)]
 
 
 class LigandAtom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One atom of a small molecule.
+    """One atom.
 
     Attributes
     ----------
     element : str
-        Chemical symbol.
+        Its symbol, such as ``C``.
     x, y, z : float
-        Place, angstrom.
+        Its place, angstrom.
     """
 
     element: Annotated[str, msgspec.Meta(max_length=2)]
@@ -55,6 +55,12 @@ class Ligand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sdf: Annotated[str, msgspec.Meta(max_length=_MAX_SDF, extra={"multiline": True})] | None = None
     smiles: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether every atom could be read; what could not is None."""
+        atoms = [atom and (atom.element, atom.x, atom.y, atom.z) for atom in self.atoms or ()]
+        return not any(atom is None or None in atom for atom in atoms)
+
     def faults(self, path: str) -> list[Fault]:
         """Find what keeps the molecule from being read.
 
@@ -73,7 +79,7 @@ class Ligand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     remedy='Write for example {"smiles": "c1ccccc1O"}.',
                 )
             ]
-        if any(atom is None for atom in self.atoms or ()):
+        if not self.is_readable:
             return []
         try:
             points_of(self)

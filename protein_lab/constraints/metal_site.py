@@ -54,7 +54,7 @@ class MetalLigand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes
     ----------
     position : int
-        Number in the design, from 1.
+        Its number in the design, from 1.
     residue : {"C", "H", "D", "E"}
         Its amino acid.
     """
@@ -82,7 +82,7 @@ class MetalSite(
     ligands : tuple of MetalLigand
         Two to six residues.
     metal : {"zinc"}
-        Ion that is held.
+        The ion; distances and angles are known for this one.
     geometry : {"tetrahedral", "trigonal", "octahedral"}
         Angles between the atoms that hold the ion; water may fill places that are left.
     """

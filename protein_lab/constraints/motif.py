@@ -114,7 +114,8 @@ class Motif(
 
     def faults(self, path: str) -> list[Fault]:
         """Find what cannot be read, is missing, or does not fit together."""
-        if self.contig is None or self.source is None or None in self.sources:
+        read = (self.contig, self.source, self.mask, *self.sources)
+        if None in read or None in (self.groups or ()) or None in (self.positions or ()):
             return []
         try:
             segments = self.segments()
@@ -122,7 +123,7 @@ class Motif(
             return [Fault(path=f"{path}.contig", message=error.problem, remedy=error.remedy)]
         found = list(self._source_faults(path, segments))
         found += self._shape_faults(path, segments)
-        if any(fault.severity == "error" for fault in found) or self._is_remote:
+        if any(fault.severity == "error" for fault in found) or self.is_remote:
             return found
         try:
             motif = self.residues()
@@ -141,7 +142,7 @@ class Motif(
 
     def faults_in(self, path: str, scope: Scope) -> list[Fault]:
         """Find whether the contig can have the length of the chain, and contradicted states."""
-        if self._is_remote or (not scope.longest and self.positions is None):
+        if self.is_remote or (not scope.longest and self.positions is None):
             return []
         if self.positions is not None:
             motif = self.residues()
@@ -254,13 +255,14 @@ class Motif(
         )
 
     @property
-    def _is_remote(self) -> bool:
+    def is_remote(self) -> bool:
+        """Whether a source must be fetched before anything is known of the motif."""
         return any(source.pdb is not None for source in self.sources)
 
     @property
     def is_placed(self) -> bool:
         """Whether it is known, before anything is drawn, which residues of a design it holds."""
-        return self.positions is not None and not self._is_remote
+        return self.positions is not None and not self.is_remote
 
     def fixed_residues(self) -> tuple[int, ...]:
         """Give the residues that :attr:`positions` name, from 0, in order of the contig."""

@@ -198,10 +198,11 @@ class ResidueTypes(
 
     @staticmethod
     def _proline_faults(path: str, part: TypeRange, states: str) -> Iterator[Fault]:
-        for residue, bias in enumerate(part.allowed(), start=part.start):
+        given = np.isfinite(part.allowed())
+        alone = given[:, LETTERS.index("P")] & (given.sum(axis=1) == 1)
+        for residue in (part.start + np.flatnonzero(alone)).tolist():
             before = states[max(residue - HELIX_TURN - 1, 0) : residue]
-            given = np.isfinite(bias)
-            if given.sum() == 1 and given[LETTERS.index("P")] and before == "H" * (HELIX_TURN + 1):
+            if before == "H" * (HELIX_TURN + 1):
                 yield Fault(
                     path=path,
                     message=f"A proline at residue {residue} breaks the helix asked there.",

@@ -21,12 +21,12 @@ class Ellipsoid(
     tag_field="form",
     tag="ellipsoid",
 ):
-    """Ellipsoid with its three half axes.
+    """Ellipsoid.
 
     Attributes
     ----------
     x, y, z : float
-        Half axes, angstrom where the size is given.
+        Half axes, angstrom.
     """
 
     form: ClassVar[str] = "ellipsoid"
@@ -61,10 +61,12 @@ class Cylinder(
 
     Attributes
     ----------
-    radius, height : float
-        Outer radius and height, angstrom where the size is given.
+    radius : float
+        Angstrom.
+    height : float
+        Angstrom.
     inner_radius : float
-        Radius of the bore; 0 for none.
+        Of the hole along its axis, angstrom.
     """
 
     form: ClassVar[str] = "cylinder"
@@ -97,12 +99,12 @@ class Box(
     tag_field="form",
     tag="box",
 ):
-    """Box with its three sides.
+    """Box.
 
     Attributes
     ----------
     x, y, z : float
-        Sides, angstrom where the size is given.
+        Whole sides, angstrom.
     """
 
     form: ClassVar[str] = "box"
@@ -138,9 +140,9 @@ class Torus(
     Attributes
     ----------
     radius : float
-        Of the circle, angstrom where the size is given.
+        Of the circle, angstrom.
     tube : float
-        Radius of the tube.
+        Radius of the tube, angstrom.
     """
 
     form: ClassVar[str] = "torus"

@@ -49,7 +49,7 @@ class SolubilityProxy(
     Attributes
     ----------
     measure : {"gravy", "net_charge_per_residue", "hydrophobic_surface"}
-        Figure that is bounded.
+        The figure.
     min, max : float or None
         Bounds; at least one.
     strength : float

@@ -37,7 +37,7 @@ class StabilityProxy(
     Attributes
     ----------
     measure : {"instability_index", "aliphatic_index"}
-        Figure that is bounded.
+        The figure.
     min, max : float or None
         Bounds; at least one.
     strength : float

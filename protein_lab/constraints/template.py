@@ -99,7 +99,7 @@ class Template(
 
     def faults(self, path: str) -> list[Fault]:
         """Find what cannot be read or is missing."""
-        if self.source is None:
+        if self.source is None or self.kept is None:
             return []
         found = self.source.faults(f"{path}.source")
         if self.source.pdb is not None or any(fault.severity == "error" for fault in found):

@@ -12,7 +12,7 @@ from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from protein_lab.constants import CA_CA_TRANS, MAX_LENGTH, MIN_LENGTH
-from protein_lab.constraints.base import Constraint, Placing, Scope, Scoped
+from protein_lab.constraints.base import Constraint, Placing, Scope, Scoped, has_errors
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import (
     MIN_HELIX,
@@ -29,7 +29,7 @@ from protein_lab.design.density import density_faults
 from protein_lab.design.length_range import length_warning
 from protein_lab.design.optimizer_options import optimizer_faults
 from protein_lab.design.pairing_checks import contradictions, naming_faults
-from protein_lab.design.placing_checks import placing_faults
+from protein_lab.design.placing_checks import is_whole, placed_lengths, placing_faults
 from protein_lab.design.sequence_bias import bias_faults
 from protein_lab.design.site_checks import shared_residue_faults
 from protein_lab.typing import Fault
@@ -133,7 +133,7 @@ def _pair_faults(
     for path, item in others:
         if not isinstance(item, Topology) or not item.order or None in item.order:
             continue
-        if any(fault.severity == "error" for fault in item.faults(path)):
+        if has_errors(item.faults(path)):
             continue
         own = item.element_faults(path, elements)
         yield from own
@@ -180,15 +180,20 @@ def _other_faults(
     bounds = _bounds(request) or _drawn_bounds(
         [(path, item) for path, item in others if isinstance(item, Segments)]
     )
-    longest = min(max(bounds), MAX_LENGTH) if bounds else shortest
+    alone = [(path, item, item.faults(path)) for path, item in others]
+    # what could not be read in part is None there, and the rest says nothing of the chain
+    whole = {path: item for path, item, found in alone if not has_errors(found) and is_whole(item)}
+    longest = min(max(*bounds, 0), MAX_LENGTH) if bounds else shortest
+    shortest, longest = placed_lengths(list(whole.values()), shortest, longest)
     scope = Scope(shortest, longest, states)
     sound: list[tuple[str, Constraint]] = []
-    for path, item in others:
-        found = item.faults(path)
-        if isinstance(item, Scoped) and not any(fault.severity == "error" for fault in found):
-            found = [*found, *item.faults_in(path, scope)]
+    for path, item, found in alone:
         yield from found
-        if not any(fault.severity == "error" for fault in found):
+        if path not in whole:
+            continue
+        more = item.faults_in(path, scope) if isinstance(item, Scoped) else []
+        yield from more
+        if not has_errors(more):
             sound.append((path, item))
     yield from bias_faults(sound, request.sequence, shortest)
     yield from density_faults(sound, longest)

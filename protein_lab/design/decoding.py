@@ -24,6 +24,10 @@ MAX_REQUEST_BYTES: Final = 1 << 20
 MAX_FAULTS: Final = 1000
 """Enough for anybody; keeps a hostile request from asking for a hostile answer."""
 
+_LEAST_INTEGER: Final = -(2**63)
+_MOST_INTEGER: Final = 2**63 - 1
+"""What can be written again as JSON and computed with."""
+
 _SHOWN: Final = 60
 
 _LINE_ENDS: Final = str.maketrans("\n\r\t", "   ")
@@ -252,8 +256,7 @@ class Reader:
     def _read_integer(self, value: Any, kind: inspect.IntType, path: str) -> Any:
         if not isinstance(value, int) or isinstance(value, bool):
             return self._unexpected(value, _name(kind), path)
-        low, high = kind.ge, kind.le
-        if (low is not None and value < low) or (high is not None and value > high):
+        if not (_LEAST_INTEGER <= value <= _MOST_INTEGER and _is_within(value, kind)):
             return self._unexpected(value, _name(kind), path)
         return value
 
@@ -264,8 +267,7 @@ class Reader:
             or not -1e300 < value < 1e300
         ):
             return self._unexpected(value, _name(kind), path)
-        low, high = kind.ge, kind.le
-        if (low is not None and value < low) or (high is not None and value > high):
+        if not _is_within(value, kind):
             return self._unexpected(value, _name(kind), path)
         return float(value)
 
@@ -283,6 +285,16 @@ class Reader:
         if not multiline and not value.isprintable():
             return self._fault(path, "Expected printable characters on one line.")
         return value
+
+
+def _is_within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
+    """Tell whether a number keeps all limits of its type."""
+    return (
+        (kind.ge is None or value >= kind.ge)
+        and (kind.gt is None or value > kind.gt)
+        and (kind.le is None or value <= kind.le)
+        and (kind.lt is None or value < kind.lt)
+    )
 
 
 def limit_faults(faults: Sequence[Fault]) -> list[Fault]:
@@ -337,6 +349,9 @@ def _name(kind: inspect.Type) -> str:
         case inspect.FloatType():
             if kind.ge is not None and kind.le is not None:
                 return f"a number from {kind.ge:g} to {kind.le:g}"
+            if kind.gt is not None:
+                most = "" if kind.le is None else f" and at most {kind.le:g}"
+                return f"a number above {kind.gt:g}{most}"
             return "a number" if kind.ge is None else f"a number of at least {kind.ge:g}"
     return "a text"
 

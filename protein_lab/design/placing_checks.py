@@ -4,10 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from protein_lab.constraints.base import Constraint
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.template import Template
 from protein_lab.typing import Fault
+
+
+def is_whole(item: Constraint) -> bool:
+    """Tell whether every part of a constraint could be read; those that could not are None."""
+    try:
+        msgspec.convert(msgspec.to_builtins(item), type(item))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def placed_lengths(
+    constraints: Sequence[Constraint], shortest: int, longest: int
+) -> tuple[int, int]:
+    """Narrow the lengths of the chain to those that a template or a contig makes.
+
+    Parameters
+    ----------
+    constraints : sequence of Constraint
+        Whole and free of errors by themselves.
+    shortest, longest : int
+        Lengths that the request allows; 0 and 0 where it says none.
+
+    Returns
+    -------
+    shortest, longest : int
+        As given where nothing is placed, or where what is placed does not fit.
+    """
+    for item in constraints:
+        lengths = range(0)
+        if isinstance(item, Template) and item.is_placed:
+            size = item.read().num_residues
+            lengths = range(max(size, shortest), min(size, longest or size) + 1)
+        elif isinstance(item, Motif) and item.positions is None and not item.is_remote:
+            lengths = item.spacing().lengths(shortest, longest)
+        if lengths:
+            return lengths[0], lengths[-1]
+    return shortest, longest
 
 
 def placing_faults(constraints: Sequence[tuple[str, Constraint]]) -> Iterator[Fault]:

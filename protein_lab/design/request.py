@@ -120,7 +120,7 @@ def request_id(
     Parameters
     ----------
     request : DesignRequest
-        The question.
+        The question. What it names as files or ids counts by its content.
     weights_digest : str
         Digest of the operator's weights.
     corpus_digest : str
@@ -133,7 +133,7 @@ def request_id(
     str
         SHA-256 in hexadecimal.
     """
-    digest = hashlib.sha256(request.canonical())
+    digest = hashlib.sha256(embed_sources(request).canonical())
     digest.update(f"\n{weights_digest}\n{corpus_digest}\n{results_version}\n".encode())
     return digest.hexdigest()
 
@@ -214,7 +214,24 @@ def decode_request(
     if errors:
         raise InvalidRequestError(errors)
     request = msgspec.convert(raw, DesignRequest)
-    return request if folder is None else embed_sources(request)
+    return request if folder is None else embedded_request(request)
+
+
+def embedded_request(request: DesignRequest) -> DesignRequest:
+    """Put in what a request without faults names as files or ids, and check it with that.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a source cannot be read, or does not fit: entries are fetched only here.
+    """
+    embedded = embed_sources(request)
+    if embedded is request:
+        return request
+    errors = [fault for fault in embedded.check() if fault.severity == "error"]
+    if errors:
+        raise InvalidRequestError(errors)
+    return embedded
 
 
 def read_request(path: str | Path) -> DesignRequest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from protein_lab.constraints.amino_acids import FORBIDDEN, mask_of, no_bias
@@ -81,8 +80,8 @@ def bias_faults(
     Parameters
     ----------
     constraints : sequence of (path, Constraint)
-        Free of errors by themselves; those that place their residues anew in every design are
-        passed over, for nothing is known of them yet.
+        Whole and free of errors by themselves; those that place their residues anew in every
+        design are passed over, for nothing is known of them yet.
     options : SequenceOptions or None
         Of the request.
     length : int
@@ -91,7 +90,7 @@ def bias_faults(
     asking = [
         (path, item)
         for path, item in constraints
-        if isinstance(item, SequenceAsking) and _is_placed(item) and _is_whole(item)
+        if isinstance(item, SequenceAsking) and _is_placed(item)
     ]
     if not asking or not length:
         return
@@ -127,15 +126,6 @@ def bias_faults(
 def _is_placed(item: SequenceAsking) -> bool:
     """Tell whether a constraint says already where its residues are."""
     return not isinstance(item, Placing) or bool(getattr(item, "is_placed", False))
-
-
-def _is_whole(item: SequenceAsking) -> bool:
-    """Tell whether every part of a constraint could be read; those that could not are None."""
-    try:
-        msgspec.convert(msgspec.to_builtins(item), type(item))
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def _option_faults(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from protein_lab import engine
-from protein_lab.design.request import DesignRequest
+from protein_lab.design.request import DesignRequest, embedded_request
 from protein_lab.design.until import Tally
 from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import Executor, RuntimeSpec, ShouldStop, spec_of
@@ -64,6 +64,7 @@ def run_request(
     StoreError
         When the folder cannot be written; finished designs are kept.
     """
+    request = embedded_request(request)
     if output is not None and output.is_complete:
         return output.load()
     tally = Tally(request.until, request.num_designs, num_made)

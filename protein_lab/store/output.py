@@ -16,7 +16,7 @@ from typing import Any, Self
 import msgspec
 
 from protein_lab.constraints.base import Assembling
-from protein_lab.design.request import DesignRequest
+from protein_lab.design.request import DesignRequest, embedded_request
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.protein import Protein
 from protein_lab.store.files import storing, sync_folder, sync_tree, write_durable
@@ -71,7 +71,7 @@ class OutputFolder:
 
     def __init__(self, path: Path | str, request: DesignRequest, request_id: str) -> None:
         self.path = Path(path)
-        self.request = request
+        self.request = embedded_request(request)
         self.request_id = request_id
         self._partial = self.path / _PARTIAL
         self._lock: Any = None

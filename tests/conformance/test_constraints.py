@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 
 import msgspec
 import numpy as np
@@ -41,8 +43,8 @@ from protein_lab.constraints.structure_source import StructureSource, structure_
 from protein_lab.constraints.symmetry import Symmetry
 from protein_lab.constraints.template import Template
 from protein_lab.constraints.topology import Topology
-from protein_lab.design.request import DesignRequest, decode_request
-from protein_lab.errors import ProteinLabError
+from protein_lab.design.request import DesignRequest, check_request, decode_request
+from protein_lab.errors import InvalidRequestError, ProteinLabError
 from protein_lab.geometry import backbone_from_internal
 from protein_lab.protein import Protein
 
@@ -177,3 +179,34 @@ def test_the_elements_of_the_layout_are_those_asked(constraint: AnyConstraint) -
     """The layout here is what a string with two helices gives."""
     del constraint
     assert asked_elements("L" + "H" * 10 + "LL" + "H" * 10 + "L") == LAYOUT.elements
+
+
+def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield where something stands in JSON."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        keys = value if isinstance(value, dict) else range(len(value))
+        for key in list(keys):
+            yield from _places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("wrong", [None, True, -1, 10**30, 1e-9, "\ud800", [], [None], {"a": 1}])
+def test_parts_that_cannot_be_read_are_only_faults(
+    constraint: AnyConstraint, wrong: object
+) -> None:
+    """Whatever stands in place of a part, the answer is a list of faults or a request."""
+    data = json.loads(msgspec.json.encode(constraint))
+    for place in _places(data):
+        changed = deepcopy(data)
+        *outer, last = place
+        holder = changed
+        for key in outer:
+            holder = holder[key]
+        holder[last] = wrong
+        request = {"length": LENGTH, "constraints": [changed]}
+        if any(fault.severity == "error" for fault in check_request(request)):
+            with pytest.raises(InvalidRequestError):
+                decode_request(request)
+        else:
+            assert decode_request(request).canonical()
