@@ -142,8 +142,7 @@ class RestraintEnergy:
             "chain_and_torsion": self._local(trace),
             "position": self._position(trace),
             "hydrogen_bond_and_repulsion": self._pair(trace),
-            "constraints": self._asked(trace),
-        }
+        } | ({"constraints": self._asked(trace)} if self._constraints else {})
 
     def _asked(self, trace: FloatArray) -> tuple[float, FloatArray]:
         """Ask the constraints of a request how hard they pull."""
