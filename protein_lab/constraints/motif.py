@@ -14,6 +14,7 @@ from protein_lab.constraints.base import Layout, Placement, Scope, require_lengt
 from protein_lab.constraints.contig import Gap, Segment, Spacing, read_contig, spacing_of
 from protein_lab.constraints.motif_checks import (
     least_gap,
+    masked_residues,
     position_faults,
     reach_faults,
     state_faults,
@@ -211,7 +212,7 @@ class Motif(
         motif = self.residues()
         if self.sequence == "mask":
             return bias
-        free = set(_masked(self, motif))
+        free = set(masked_residues(self.mask, self.segments(), motif))
         for number, residue in enumerate(self._places(layout)):
             kind = AMINO_ACIDS.index(motif.sequence[number])
             if number not in free and kind < NUM_AMINO_ACIDS:
@@ -349,7 +350,7 @@ class Motif(
 
     def _mask_faults(self, path: str, motif: MotifResidues) -> Iterator[Fault]:
         try:
-            _masked(self, motif)
+            masked_residues(self.mask, self.segments(), motif)
         except ProteinLabError as error:
             yield Fault(path=f"{path}.mask", message=error.problem, remedy=error.remedy)
 
@@ -370,26 +371,3 @@ def _spacing(motif: Motif) -> Spacing:
         for gap, reach in zip(asked.gaps[1:-1], found.reaches, strict=True)
     )
     return Spacing((asked.gaps[0], *inner, asked.gaps[-1]), asked.sizes)
-
-
-def _masked(constraint: Motif, motif: MotifResidues) -> list[int]:
-    """Numbers of the motif's residues whose amino acids are left open."""
-    if not constraint.mask.strip():
-        return []
-    free: list[int] = []
-    for piece in read_contig(constraint.mask):
-        if isinstance(piece, Gap):
-            raise ProteinLabError(
-                f"Expected residues of the motif, but got the length {piece.shortest}.",
-                "Write for example A165/A170-172.",
-            )
-        ends = [f"{piece.chain}{number}{code}" for number, code in (piece.start, piece.stop)]
-        unknown = [name for name in ends if name not in motif.names]
-        if unknown:
-            raise ProteinLabError(
-                f"{unknown[0]} is not a residue of the motif.",
-                f"It has {', '.join(motif.names[:8])}{' ...' if len(motif.names) > 8 else ''}.",
-            )
-        first, last = (motif.names.index(name) for name in ends)
-        free += range(first, last + 1)
-    return free

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from protein_lab.constants import CA_CA_TRANS
-from protein_lab.constraints.contig import Gap, Segment
+from protein_lab.constraints.contig import Gap, Segment, read_contig
 from protein_lab.constraints.motif_fragments import MotifResidues
+from protein_lab.errors import ProteinLabError
 from protein_lab.typing import Fault
 
 
@@ -99,3 +100,53 @@ def state_faults(
                 severity="warning",
             )
             return
+
+
+def masked_residues(mask: str, segments: Sequence[Segment], motif: MotifResidues) -> list[int]:
+    """Find the residues of a motif whose amino acids are left open.
+
+    Parameters
+    ----------
+    mask : str
+        Residues and ranges as in a contig.
+    segments : sequence of Segment
+        Of the contig.
+    motif : MotifResidues
+        What the segments hold.
+
+    Returns
+    -------
+    list of int
+        Numbers of residues of the motif, from 0.
+
+    Raises
+    ------
+    ProteinLabError
+        When something is not a residue of the motif, or a range is reversed.
+    """
+    if not mask.strip():
+        return []
+    sources = [part.source for part in segments]
+    known = list(zip(np.repeat(sources, motif.sizes).tolist(), motif.names, strict=True))
+    free: list[int] = []
+    for piece in read_contig(mask):
+        if isinstance(piece, Gap):
+            raise ProteinLabError(
+                f"Expected residues of the motif, but got the length {piece.shortest}.",
+                "Write for example A165/A170-172.",
+            )
+        ends = [(piece.source, f"{piece.chain}{n}{code}") for n, code in (piece.start, piece.stop)]
+        unknown = [name for source, name in ends if (source, name) not in known]
+        if unknown:
+            raise ProteinLabError(
+                f"{unknown[0]} is not a residue of the motif.",
+                f"It has {', '.join(motif.names[:8])}{' ...' if len(motif.names) > 8 else ''}.",
+            )
+        first, last = (known.index(end) for end in ends)
+        if last < first:
+            raise ProteinLabError(
+                f"Expected the first residue before the last, but got {piece}.",
+                f"Write {piece.chain}{piece.stop[0]}-{piece.start[0]}.",
+            )
+        free += range(first, last + 1)
+    return free

@@ -248,6 +248,8 @@ def test_torsions_are_those_of_the_motif(source: StructureSource) -> None:
         ({"contig": "5/A10-20/5/A15-25/5"}, "contig", "used twice"),
         ({"contig": "5/2:A10/5"}, "contig", "source 2"),
         ({"contig": "5/A10-20/5", "mask": "A50"}, "mask", "not a residue of the motif"),
+        ({"contig": "5/A10-20/5", "mask": "A14-12"}, "mask", "first residue before the last"),
+        ({"contig": "5/A10-20/5", "mask": "2:A12"}, "mask", "not a residue of the motif"),
         ({"contig": "5/A10-20/5", "groups": [1, 2]}, "groups", "Expected 1 numbers"),
         ({"contig": "5/A10-20/5", "positions": [3]}, "positions", "given twice"),
         ({"contig": "A10-20/A30", "positions": [3, 10]}, "positions[1]", "before it ends"),
