@@ -104,10 +104,15 @@ def time_schedule(steps: int) -> NDArray[np.float64]:
     return 1.0 - (1.0 - np.arange(steps + 1) / steps) ** 1.5
 
 
-def _effective_delay(now: float, following: float) -> float:
-    """Time after ``now`` at which a clean field that changes linearly acts on a step.
+def effective_delay(now: float, following: float) -> float:
+    """Find the time after ``now`` at which a clean field that changes linearly acts on a step.
 
     The exact solution weighs the clean field at time s by 1 / (1 - s)^2.
+
+    Parameters
+    ----------
+    now, following : float
+        Times of the flow between which the step leads, 0 to below 1.
     """
     start, end = 1.0 - now, 1.0 - following
     return start - math.log(start / end) / (1.0 / end - 1.0 / start)
@@ -269,7 +274,7 @@ def _integrate(
             mean = mean + (mean - operator.predict(field, time, blind).mean) * guidance
         clean = mean = _steered(backend, mean, steer)
         if 0 < step < steps - 1:
-            ahead = _effective_delay(now, following) / (now - float(times[step - 1]))
+            ahead = effective_delay(now, following) / (now - float(times[step - 1]))
             clean = mean + (mean - last) * ahead
         if operator.looks_back:
             encoded = encoded._replace(guess=predicted.mean)

@@ -16,8 +16,9 @@ _LENGTHS: Final = (50, 100, 200, 400)
 _ONCE: Final = (0.80, 1.65, 4.6, 8.0)
 _SAMPLE: Final = (0.063, 0.165, 0.53, 1.42)
 _REFINE: Final = (0.05, 0.39, 0.72, 1.30)
-"""CPU seconds of one core of a server of 2023, at these lengths: curve, sequences and measures of a
-design; one sample of eight steps; one refinement. Medians of three designs."""
+"""CPU seconds of one core of an Intel Xeon server, at these lengths: curve, sequences and measures
+of a design; a quarter of the sampling and a quarter of the refinement of designs of four samples,
+of which not all are always refined. Medians of three designs on a busy machine."""
 
 _MOST_REFINED: Final = 4
 

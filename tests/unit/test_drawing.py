@@ -19,20 +19,6 @@ from protein_lab.metrics.knots import UNKNOT
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import Check
 
-HAIRPIN = "LL" + "E" * 7 + "LLLL" + "E" * 7 + "LLL" + "H" * 12 + "LL"
-
-
-REQUEST = DesignRequest(
-    constraints=(
-        SecondaryStructure(string=HAIRPIN),
-        Pairing(first=1, second=2, orientation="antiparallel"),
-    ),
-    num_designs=2,
-    seed=4,
-    steps=3,
-    samples_per_design=2,
-)
-
 
 def test_a_knotted_sample_is_never_chosen() -> None:
     """A real knotted chain, refined, is unsound although it passes every other check."""

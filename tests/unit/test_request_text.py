@@ -15,17 +15,10 @@ from protein_lab.design.request import (
 )
 from protein_lab.typing import Fault
 
-HELIX_TURN_HELIX = "LL" + "H" * 14 + "LLLL" + "H" * 14 + "LL"
-
 
 def asking(*constraints: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """Write a request as JSON would hold it."""
     return {"constraints": list(constraints), **fields}
-
-
-def string(text: str) -> dict[str, Any]:
-    """Write a secondary structure as a string."""
-    return {"kind": "secondary_structure", "string": text}
 
 
 def ranges(*parts: tuple[int, int, str]) -> dict[str, Any]:
@@ -34,11 +27,6 @@ def ranges(*parts: tuple[int, int, str]) -> dict[str, Any]:
         "kind": "secondary_structure",
         "ranges": [{"start": a, "stop": b, "state": state} for a, b, state in parts],
     }
-
-
-def pairing(first: Any, second: Any, orientation: Any = "antiparallel") -> dict[str, Any]:
-    """Write a pairing."""
-    return {"kind": "pairing", "first": first, "second": second, "orientation": orientation}
 
 
 def errors(data: Any) -> dict[str, Fault]:

@@ -17,7 +17,7 @@ from protein_lab.design.objective import Evaluation, Objective, Subject, with_be
 from protein_lab.design.sampling import conditions_of
 from protein_lab.design.virtual_atoms import add_beta_gradient
 from protein_lab.errors import GeometryError
-from protein_lab.flow import LIBRARY_CURVE_ERROR, _effective_delay, sample, time_schedule
+from protein_lab.flow import LIBRARY_CURVE_ERROR, effective_delay, sample, time_schedule
 from protein_lab.models.base import BaseNeuralOperator
 from protein_lab.operators.prior import ATOM_OFFSETS
 from protein_lab.typing import FloatArray
@@ -264,7 +264,7 @@ def field_function(
             mean = operator.predict(field, backend.asarray(np.full(1, now)), encoded).mean
             clean = mean
             if 0 < step < steps - 1:
-                ahead = _effective_delay(now, following) / (now - float(times[step - 1]))
+                ahead = effective_delay(now, following) / (now - float(times[step - 1]))
                 clean = mean + (mean - last) * ahead
             if operator.looks_back:
                 encoded = encoded._replace(guess=mean)
