@@ -94,6 +94,10 @@ class IntegrityError(StoreError):
     """Stored bytes differ from their manifest; the message names the object."""
 
 
+class TierError(StoreError):
+    """A tier of the store did not answer, or not in time; the others may."""
+
+
 class ExecutionError(ProteinLabError):
     """Work could not be distributed or a worker did not finish it."""
 

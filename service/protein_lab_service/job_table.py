@@ -86,7 +86,7 @@ class JobTable:
         except (OSError, sqlite3.Error) as error:
             raise ProteinLabError(
                 f"Expected a SQLite database at {self.path}, but {error}.",
-                "Set PROTEIN_LAB_DATABASE to a writable file.",
+                "Set PROTEIN_LAB_STORE_DATABASE to a writable file.",
             ) from error
 
     @contextmanager

@@ -42,12 +42,12 @@ class Jobs:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store = Path(settings.store)
+        self._store = Path(settings.store.objects)
         self._runtimes: dict[tuple[str, str], Runtime] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.table = JobTable(settings.database)
+        self.table = JobTable(Path(settings.store.database_url.removeprefix("sqlite:///")))
 
     def start(self) -> None:
         """Begin to work on what is queued or was cut off."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from protein_lab.protein import Protein
-from protein_lab.settings import Settings
+from protein_lab.settings import ClusterSettings, Settings, StoreSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
@@ -81,11 +81,16 @@ def test_the_page_can_be_followed(tmp_path: Path, port: int, environment: dict[s
     faults = json.loads((tmp_path / "faults.json").read_text())
     assert faults["status"] == 400
     assert [fault["path"] for fault in faults["faults"]] == ["$.num_desings"]
-    for name in (Settings().database, Settings().store):
+    store = Settings().store
+    for name in (store.database_url.removeprefix("sqlite:///"), store.objects):
         assert (tmp_path / name).exists()
 
 
-def test_the_page_names_every_setting_of_the_service() -> None:
-    """Each variable of the page is a setting, and no setting is left out."""
-    named = set(re.findall(r"PROTEIN_LAB_([A-Z_]+)", PAGE))
-    assert named == {name.upper() for name in Settings.__struct_fields__}
+def test_the_page_names_every_setting() -> None:
+    """Each variable of the pages is a setting, and no setting is left out."""
+    pages = PAGE + (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    named = set(re.findall(r"PROTEIN_LAB_([A-Z0-9_]+[A-Z0-9])", pages))
+    own = {name for name in Settings.__struct_fields__ if name not in ("store", "cluster")}
+    own |= {f"store_{name}" for name in StoreSettings.__struct_fields__}
+    own |= {f"cluster_{name}" for name in ClusterSettings.__struct_fields__}
+    assert named == {name.upper() for name in own}

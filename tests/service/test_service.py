@@ -19,7 +19,7 @@ from protein_lab.design.request import decode_request, request_id
 from protein_lab.errors import ProteinLabError
 from protein_lab.models.weights import weights_digest
 from protein_lab.protein import Protein
-from protein_lab.settings import Settings
+from protein_lab.settings import Settings, StoreSettings
 from protein_lab.store.objects import load_result
 from protein_lab.store.schema import DesignResult
 from protein_lab.store.summary import fasta
@@ -42,8 +42,7 @@ REQUEST: dict[str, Any] = {
 
 def _settings(folder: Path, token: str = TOKEN) -> Settings:
     return Settings(
-        store=str(folder / "results"),
-        database=str(folder / "jobs.sqlite"),
+        store=StoreSettings(objects=str(folder / "results")),
         service_token=token,
         backend="numpy",
     )
@@ -208,7 +207,7 @@ def test_coordinates_are_those_of_the_engine(
     client: TestClient[Any], settings: Settings, finished: dict[str, Any], expected: DesignResult
 ) -> None:
     """The way through the service changes no bit of a coordinate."""
-    stored = load_result(Path(settings.store) / finished["id"])
+    stored = load_result(Path(settings.store.objects) / finished["id"])
     (made,), (wanted,) = stored.designs, expected.designs
     assert wanted.failed is None
     assert made.backbone.dtype == wanted.backbone.dtype
@@ -237,7 +236,7 @@ def test_the_same_request_is_the_same_job(
     turned = dict(reversed(REQUEST.items()))
     again = client.post("/api/v1/design", json=turned, headers=AUTH).json()
     assert (again["id"], again["status"]) == (finished["id"], "done")
-    with sqlite3.connect(settings.database) as connection:
+    with sqlite3.connect(settings.store.database_url.removeprefix("sqlite:///")) as connection:
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
 
 
@@ -248,20 +247,20 @@ def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     a failed one again retries it.
     """
     settings = _settings(tmp_path)
-    table = JobTable(settings.database)
+    table = JobTable(settings.store.database_url.removeprefix("sqlite:///"))
     cut_off = REQUEST | {"seed": 4}
     for request in (REQUEST, cut_off):
         table.add(_identity(settings, request), decode_request(request))
     table.update(_identity(settings, cut_off), "running")
     table.add("of other weights", decode_request(REQUEST))
     table.add("unreadable", decode_request(REQUEST))
-    with sqlite3.connect(settings.database) as connection:
+    with sqlite3.connect(settings.store.database_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE jobs SET request = '{}x' WHERE id = 'unreadable'")
     with TestClient(create_app(settings)) as restarted:
         for request in (cut_off, REQUEST):
             identity = _identity(settings, request)
             assert _wait(restarted, f"/api/v1/designs/{identity}")["status"] == "done"
-            stored = load_result(Path(settings.store) / identity)
+            stored = load_result(Path(settings.store.objects) / identity)
             assert stored.request == decode_request(request)
         state = _wait(restarted, "/api/v1/designs/of other weights")
     assert state["status"] == "failed"
@@ -277,7 +276,7 @@ def test_accepted_means_committed(tmp_path: Path) -> None:
     waiting = TestClient(app)  # outside its context no worker runs
     answer = waiting.post("/api/v1/design", json=REQUEST, headers=AUTH).json()
     assert answer["status"] == "queued"
-    job = JobTable(settings.database).find(answer["id"])
+    job = JobTable(settings.store.database_url.removeprefix("sqlite:///")).find(answer["id"])
     assert job is not None
     assert job.request == decode_request(REQUEST)
     _is_problem(waiting.get(answer["links"]["structure"], headers=AUTH), 409)
