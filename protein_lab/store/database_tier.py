@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ _FULL = 0.9  # of the capacity is left after room was made, so that it is not ma
 _WRITERS = 16  # that may fill one database at once and stay within its capacity
 _BATCH = 256
 _MOST_READS = 1024
+GRAVE_SECONDS = 60.0
+"""How long a deleted entry is refused; longer than any reader holds on to one."""
+
 _EVICTION_LOCK = 0x70_6C_65_76  # of PostgreSQL; any number that is always the same
 
 
@@ -51,7 +55,7 @@ class DatabaseTier:
         now = self._now()
         found = sa.select(ENTRIES.c.data, ENTRIES.c.expires_at - now)
         with self._database.reading() as connection:
-            row = connection.execute(found.where(ENTRIES.c.key == key, _lives(now))).first()
+            row = connection.execute(found.where(ENTRIES.c.key == key, _is_entry(now))).first()
         if row is None:
             return None
         entry = unpack_entry(key, row[0], float(row[1]))
@@ -89,6 +93,30 @@ class DatabaseTier:
         with self._database.writing() as connection:
             connection.execute(sa.delete(ENTRIES).where(ENTRIES.c.key == key))
 
+    def bury(self, key: str) -> None:
+        """Forget an entry, and refuse for a while what is not newer than this call.
+
+        Whoever read it just before and puts it back, as a copy, does so in vain.
+        """
+        self._database.prepare(STORE_SCHEMA)
+        now = self._now()
+        grave = {
+            "key": key, "version": time.time_ns(), "size": 0, "data": b"",
+            "stored_at": now, "read_at": now, "expires_at": now + GRAVE_SECONDS,
+        }  # fmt: skip
+        insert = self._database.insert(ENTRIES).values(grave)
+        change = {name: insert.excluded[name] for name in grave if name != "key"}
+        newest = sa.case(
+            (ENTRIES.c.version > insert.excluded.version, ENTRIES.c.version),
+            else_=insert.excluded.version,
+        )
+        with self._database.writing() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[ENTRIES.c.key], set_={**change, "version": newest}
+                )
+            )
+
     def keys(self) -> Iterator[str]:
         """Give the keys of all entries that live, in order."""
         self._database.prepare(STORE_SCHEMA)
@@ -96,7 +124,7 @@ class DatabaseTier:
         while True:
             page = (
                 sa.select(ENTRIES.c.key)
-                .where(ENTRIES.c.key > last, _lives(self._now()))
+                .where(ENTRIES.c.key > last, _is_entry(self._now()))
                 .order_by(ENTRIES.c.key)
                 .limit(_MOST_READS)
             )
@@ -127,7 +155,11 @@ class DatabaseTier:
         new = insert.excluded
         is_newer = sa.or_(
             ENTRIES.c.version < new.version,
-            sa.and_(ENTRIES.c.version == new.version, ENTRIES.c.expires_at < new.expires_at),
+            sa.and_(
+                ENTRIES.c.version == new.version,
+                ENTRIES.c.expires_at < new.expires_at,
+                ENTRIES.c.size > 0,
+            ),
             sa.not_(_lives(now)),
         )
         change = {name: new[name] for name in row if name != "key"}
@@ -176,6 +208,10 @@ class DatabaseTier:
 def _lives(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Whether a life is not over; one that begins in the future was begun by a wrong clock."""
     return sa.and_(ENTRIES.c.expires_at > now, ENTRIES.c.stored_at <= now)
+
+
+def _is_entry(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.and_(_lives(now), ENTRIES.c.size > 0)  # a grave has none
 
 
 def _usage(connection: sa.Connection) -> int:

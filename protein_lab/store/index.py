@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,25 +53,25 @@ class Index:
         StoreError
             When it cannot be written.
         """
+        insert = self._database.insert(RUNS).values(_values(row))
         with self._writing() as connection:
-            insert = self._database.insert(RUNS).values(_values(row))
             added = connection.execute(insert.on_conflict_do_nothing().returning(RUNS.c.request_id))
             if added.first() is not None:
-                self._add_constraints(connection, row)
+                self._add_constraints(connection, [row])
 
     def upsert(self, *rows: RunRow) -> None:
         """Commit rows in place of what is there under their ids; see :meth:`add`."""
+        if not rows:
+            return
+        insert = self._database.insert(RUNS)
+        change = {column.name: insert.excluded[column.name] for column in RUNS.columns}
+        replace = insert.on_conflict_do_update(index_elements=[RUNS.c.request_id], set_=change)
+        ids = [row.request_id for row in rows]
         with self._writing() as connection:
-            for row in rows:
-                insert = self._database.insert(RUNS).values(_values(row))
-                change = {name: insert.excluded[name] for name in RUNS.c.keys()}  # noqa: SIM118
-                connection.execute(
-                    insert.on_conflict_do_update(index_elements=["request_id"], set_=change)
-                )
-                connection.execute(
-                    sa.delete(RUN_CONSTRAINTS).where(RUN_CONSTRAINTS.c.request_id == row.request_id)
-                )
-                self._add_constraints(connection, row)
+            connection.execute(replace, [_values(row) for row in rows])
+            theirs = RUN_CONSTRAINTS.c.request_id.in_(ids)
+            connection.execute(sa.delete(RUN_CONSTRAINTS).where(theirs))
+            self._add_constraints(connection, rows)
 
     def get(self, request_id: str) -> RunRow | None:
         """Look a row up.
@@ -182,14 +182,15 @@ class Index:
         self._database.prepare(STORE_SCHEMA)
         return self._database.writing()
 
-    def _add_constraints(self, connection: sa.Connection, row: RunRow) -> None:
+    def _add_constraints(self, connection: sa.Connection, rows: Sequence[RunRow]) -> None:
         kinds = [
-            {"request_id": row.request_id, "kind": kind} for kind in sorted({*row.constraints})
+            {"request_id": row.request_id, "kind": kind}
+            for row in rows
+            for kind in sorted({*row.constraints})
         ]
         if kinds:
-            connection.execute(
-                self._database.insert(RUN_CONSTRAINTS).on_conflict_do_nothing(), kinds
-            )
+            insert = self._database.insert(RUN_CONSTRAINTS)
+            connection.execute(insert.on_conflict_do_nothing(), kinds)
 
     def _change(self, request_id: str, **change: Any) -> None:
         """Write a row with some values replaced.
@@ -250,8 +251,9 @@ def _conditions(query: RunQuery) -> list[sa.ColumnElement[bool]]:
     if query.until is not None:
         found.append(RUNS.c.created_at <= _microseconds(query.until))
     if query.constraint is not None:
-        kinds = sa.select(RUN_CONSTRAINTS.c.request_id)
-        found.append(RUNS.c.request_id.in_(kinds.where(RUN_CONSTRAINTS.c.kind == query.constraint)))
+        asked = RUN_CONSTRAINTS.c
+        mine = sa.and_(asked.kind == query.constraint, asked.request_id == RUNS.c.request_id)
+        found.append(sa.exists().where(mine))
     return found
 
 
@@ -304,7 +306,7 @@ def _values(row: RunRow) -> dict[str, Any]:
 
 
 def _seal(values: Mapping[str, Any]) -> str:
-    plain = [values[name] for name in RUNS.c.keys() if name != "seal"]  # noqa: SIM118
+    plain = [values[column.name] for column in RUNS.columns if column.name != "seal"]
     return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:32]
 
 

@@ -159,6 +159,26 @@ class TestTier:
         assert not tier.put(entry("59", version=2, value=bytes(30_000)))
         assert tier.get("59") is None  # nor does an old value stay in place of a new one
 
+    def test_who_is_late_does_not_bring_back_what_was_deleted(self, database: Database) -> None:
+        """A buried entry is refused for a while, and a newer one is not."""
+        clock = Hand()
+        tier = make_tier(database, clock=clock)
+        late = entry(version=time.time_ns())
+        tier.put(late)
+        tier.bury("a")
+        tier.bury("a")
+        assert tier.get("a") is None
+        assert list(tier.keys()) == []
+        assert tier.usage() == 0
+        assert not tier.put(late)
+        assert tier.put(entry(version=time.time_ns()))
+        ahead = entry(version=time.time_ns() + 10**15)
+        tier.put(ahead)
+        tier.bury("a")
+        assert not tier.put(ahead)
+        clock.at += 61
+        assert tier.put(late)
+
     def test_damage_is_noticed(self, database: Database) -> None:
         """Damage is noticed."""
         tier = make_tier(database)
