@@ -67,4 +67,7 @@ RUN_CONSTRAINTS = sa.Table(
 )
 """Kinds of constraints of each result, to find it by."""
 
+PLACE = sa.Table("protein_lab_place", METADATA, sa.Column("uri", sa.Text, primary_key=True))
+"""Where the results of this index are, in one row: an index never speaks for other results."""
+
 STORE_SCHEMA = Schema(part="store", version=1, tables=METADATA)

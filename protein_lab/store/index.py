@@ -15,10 +15,10 @@ import msgspec
 import sqlalchemy as sa
 from cachetools import TTLCache
 
-from protein_lab.errors import IntegrityError, StoreError
+from protein_lab.errors import IntegrityError, StoreError, TierError
 from protein_lab.store.base import LifecycleClass, RunQuery, RunRow
 from protein_lab.store.database import Database
-from protein_lab.store.database_tables import RUN_CONSTRAINTS, RUNS, STORE_SCHEMA
+from protein_lab.store.database_tables import PLACE, RUN_CONSTRAINTS, RUNS, STORE_SCHEMA
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -83,7 +83,7 @@ class Index:
         StoreError
             When the database does not answer.
         """
-        self._write_touches(at_least=1)
+        self._flush_first()
         with self._reading() as connection:
             found = connection.execute(sa.select(RUNS).where(RUNS.c.request_id == request_id))
             row = found.mappings().first()
@@ -92,7 +92,7 @@ class Index:
     def find(self, query: RunQuery | None = None) -> list[RunRow]:
         """List results; see :meth:`protein_lab.store.base.ResultStore.find`."""
         query = _checked(query)
-        self._write_touches(at_least=1)
+        self._flush_first()
         column = {"name": RUNS.c.folded_name}.get(query.order, RUNS.c[query.order])
         keys = [column, RUNS.c.request_id]
         order = keys if query.order == "name" else [key.desc() for key in keys]
@@ -120,8 +120,25 @@ class Index:
                 return
             last = found[-1]
 
-    def touch(self, request_id: str) -> None:
-        """Note that a result was read; it is written down with others, at latest in a minute.
+    def touch(self, request_id: str) -> bool:
+        """Note that a result was read, without asking the database.
+
+        Returns
+        -------
+        bool
+            Whether it is time to call :meth:`flush`, in the background.
+        """
+        with self._lock:
+            if request_id in self._known_reads:
+                return False
+            self._known_reads[request_id] = True
+            self._reads[request_id] = datetime.now(UTC)
+            is_due = "flushed" not in self._quiet or len(self._reads) >= _MOST_TOUCHES
+            self._quiet["flushed"] = True
+            return is_due
+
+    def flush(self) -> None:
+        """Write down which results were read since the last time.
 
         Raises
         ------
@@ -129,11 +146,41 @@ class Index:
             When the database does not answer.
         """
         with self._lock:
-            if request_id in self._known_reads:
-                return
-            self._known_reads[request_id] = True
-            self._reads[request_id] = datetime.now(UTC)
-        self._write_touches(at_least=_MOST_TOUCHES)
+            reads, self._reads = self._reads, {}
+        if reads:
+            with self._writing() as connection:
+                # always in the same order: two writers never wait for each other's rows
+                for request_id, moment in sorted(reads.items()):
+                    _replace(connection, request_id, {"accessed_at": _microseconds(moment)})
+
+    def neighbors(self, request_id: str, count: int = 2) -> list[str]:
+        """Give the ids of results that were made just before and just after one."""
+        mine = sa.select(RUNS.c.created_at, RUNS.c.request_id)
+        place = sa.tuple_(RUNS.c.created_at, RUNS.c.request_id)
+        order = [RUNS.c.created_at, RUNS.c.request_id]
+        with self._reading() as connection:
+            row = connection.execute(mine.where(RUNS.c.request_id == request_id)).first()
+            if row is None:
+                return []
+            at = sa.tuple_(*(sa.literal(value) for value in row))
+            ids = sa.select(RUNS.c.request_id).limit(count)
+            later = ids.where(place > at).order_by(*order)
+            earlier = ids.where(place < at).order_by(*(column.desc() for column in order))
+            return [key for page in (later, earlier) for key in connection.execute(page).scalars()]
+
+    def usage(self) -> int:
+        """Add up the bytes of record of all results."""
+        total = sa.select(sa.func.coalesce(sa.func.sum(RUNS.c.size), 0))
+        with self._reading() as connection:
+            return int(connection.execute(total).scalar_one())
+
+    def place(self, change_to: str | None = None) -> str | None:
+        """Tell, or commit, where the results of this index are; None where it is new."""
+        with self._writing() if change_to is not None else self._reading() as connection:
+            if change_to is not None:
+                connection.execute(sa.delete(PLACE))
+                connection.execute(self._database.insert(PLACE).values(uri=change_to))
+            return connection.execute(sa.select(PLACE.c.uri)).scalar()
 
     def set_lifecycle(self, request_id: str, lifecycle: LifecycleClass, size: int) -> None:
         """Commit how the bytes of a result are kept, and how many they are now."""
@@ -170,9 +217,14 @@ class Index:
             faults.append(error.problem)
         return faults
 
-    def flush(self) -> None:
-        """Write down what was read; see :meth:`touch`."""
-        self._write_touches(at_least=1)
+    def _flush_first(self) -> None:
+        """Show in rows what was read just now; a database that is read-only can still be read."""
+        try:
+            self.flush()
+        except TierError:
+            raise
+        except StoreError:
+            return
 
     def _reading(self) -> Any:
         self._database.prepare(STORE_SCHEMA)
@@ -206,18 +258,6 @@ class Index:
                     f"Expected a stored result {request_id[:12]}; the index has none.",
                     "Look for it with `protein-lab store ls`, or run `protein-lab store reindex`.",
                 )
-
-    def _write_touches(self, at_least: int) -> None:
-        with self._lock:
-            is_time = bool(self._reads) and "written" not in self._quiet
-            if not is_time and (not self._reads or len(self._reads) < at_least):
-                return
-            self._quiet["written"] = True
-            reads, self._reads = self._reads, {}
-        with self._writing() as connection:
-            # always in the same order: two writers never wait for each other's rows
-            for request_id, moment in sorted(reads.items()):
-                _replace(connection, request_id, {"accessed_at": _microseconds(moment)})
 
 
 def _replace(connection: sa.Connection, request_id: str, change: Mapping[str, Any]) -> bool:

@@ -153,18 +153,24 @@ def test_reads_are_noted_in_one_go(database: Database) -> None:
     index = Index(database)
     rows = [make_row(number) for number in range(30)]
     index.upsert(*rows)
-    written = []
-    sa.event.listen(
-        database._engine, "commit", lambda connection: written.append(connection)
-    )  # fmt: skip
-    for _ in range(100):
-        for row in rows:
-            index.touch(row.request_id)
-    assert len(written) <= 2  # one at once, one when many had gathered
+    due = [index.touch(row.request_id) for _ in range(100) for row in rows]
+    assert sum(due) == 1
     index.touch("unknown")
     found = index.find(RunQuery(order="accessed_at"))
     now = datetime.now(UTC)
     assert all(timedelta() <= now - row.accessed_at < timedelta(minutes=5) for row in found)
+
+
+def test_neighbors_are_those_in_time(database: Database) -> None:
+    """Of results of one moment, too."""
+    index = Index(database)
+    rows = [make_row(number, created_at=MOMENT) for number in range(5)]
+    index.upsert(*rows)
+    ids = sorted(row.request_id for row in rows)
+    assert index.neighbors(ids[2], 1) == [ids[3], ids[1]]
+    assert index.neighbors(ids[0]) == [ids[1], ids[2]]
+    assert index.neighbors("unknown") == []
+    assert index.usage() == sum(row.size for row in rows)
 
 
 def test_threads_and_processes_change_one_row(database: Database) -> None:
