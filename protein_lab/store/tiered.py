@@ -145,9 +145,10 @@ class TieredStore(Generic[V]):
         object
             The value as it is kept.
         """
-        value = self.get(key)
-        if value is not None:
-            return value
+        held = self._memory.get(key)
+        if held is not None:
+            self._tallies[0].add(hits=1)
+            return held.value
         return self._computations.run(key, lambda _: self._compute(key, compute))
 
     def delete(self, key: str) -> None:
@@ -196,7 +197,7 @@ class TieredStore(Generic[V]):
         self._background.close()
 
     def _compute(self, key: str, compute: Callable[[], V]) -> V:
-        value = self.get(key)  # another thread may have been done just before
+        value = self.get(key)
         return self.put(key, compute()) if value is None else value
 
     def _find(self, key: str, flight: Flight[V | None]) -> V | None:
