@@ -12,7 +12,7 @@ from typing import Literal
 from protein_lab.errors import IntegrityError, StoreError, TierError
 from protein_lab.store.entries import Entry, pack_entry, unpack_entry
 
-Fault = Literal["", "dead", "full", "crash", "stranger"]
+Fault = Literal["", "dead", "full", "crash", "rotten", "stranger"]
 
 
 class ManualClock:
@@ -109,6 +109,8 @@ class FaultyTier:
             raise TierError("dead")
         if self.fault == "crash":
             raise ValueError("a library that was given nonsense")
+        if self.fault == "rotten":
+            raise IntegrityError("the whole tier is damaged")
 
 
 class DictRecord:

@@ -117,7 +117,7 @@ class TieredModel(RuleBasedStateMachine):
         """Set the clock on the wall; no life depends on it."""
         self.wall += seconds * 10**9
 
-    @rule(place=PLACES, fault=st.sampled_from(["dead", "full", "crash", "stranger"]))
+    @rule(place=PLACES, fault=st.sampled_from(["dead", "full", "crash", "rotten", "stranger"]))
     def fail(self, place: int, fault: Fault) -> None:
         """Make a copy fail."""
         self.copies[place].fault = fault

@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from protein_lab.errors import IntegrityError, StoreError, TierError
 from protein_lab.store.entries import Entry
 from protein_lab.store.guard import Guard, RefusedError
 from protein_lab.store.memory import MemoryTier
-from protein_lab.store.packing import ResultCodec
 from protein_lab.store.tiered import TieredStore
-from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
 from tests.tier_faults import BytesCodec, DictRecord, FaultyTier, ManualClock, wait_until
 
 Parts = tuple[TieredStore[bytes], MemoryTier[bytes], list[FaultyTier], DictRecord, ManualClock]
@@ -137,6 +134,16 @@ class TestGuard:
             with pytest.raises(IntegrityError):
                 guard.get("a")
         assert not guard.is_open
+
+    def test_a_tier_that_is_damaged_as_a_whole_fails(self) -> None:
+        """Damage that keeps it from taking a value is a failure like others."""
+        clock = ManualClock()
+        tier = FaultyTier("database", 10.0, clock)
+        tier.fault = "rotten"
+        guard = Guard(tier, failures=1, clock=clock)
+        with pytest.raises(TierError):
+            guard.put(Entry(key="a", value=b"1", version=1))
+        assert guard.is_open
 
     def test_a_hanging_call_holds_up_no_other(self) -> None:
         """Calls wait side by side, and of all callers one tries a tier that was left alone."""
@@ -475,29 +482,6 @@ class TestCounts:
         gate.set()
         store.close()
         assert record.reads < 1000
-
-
-def test_a_result_is_the_same_from_bytes_and_nobody_can_change_it() -> None:
-    """Packed results come back equal, read-only, and only under their own id."""
-    result = example_result([ideal_helix_design(0, 30, num_sequences=2), failed_design(1, "none")])
-    codec = ResultCodec()
-    data = codec.encode(result)
-    back = codec.decode(result.request_id, data)
-    assert codec.encode(back) == data
-    assert back.request == result.request
-    assert np.array_equal(back.designs[0].backbone, result.designs[0].backbone)
-    with pytest.raises(ValueError, match="read-only"):
-        back.designs[0].backbone[0] = 0
-    broken: list[tuple[str, bytes]] = [
-        ("0" * 64, data),
-        (result.request_id, data[:-1]),
-        (result.request_id, data[1:]),
-        (result.request_id, b"PLR1\x80"),
-        (result.request_id, b""),
-    ]
-    for key, wrong in broken:
-        with pytest.raises(IntegrityError, match="copy"):
-            codec.decode(key, wrong)
 
 
 def _error(call: Callable[[], object]) -> BaseException | None:
