@@ -18,10 +18,11 @@ from protein_lab.store.database import Database
 from protein_lab.store.database_tier import DatabaseTier
 from protein_lab.store.entries import Tier
 from protein_lab.store.index import Index
+from protein_lab.store.indexed_records import IndexedRecords, ResultCodec
 from protein_lab.store.marker import has_marker
 from protein_lab.store.memory import MemoryTier
 from protein_lab.store.records import Records
-from protein_lab.store.result_store import IndexedRecords, ResultCodec, TieredResults
+from protein_lab.store.result_store import TieredResults
 from protein_lab.store.tiered import TieredStore
 
 _LOGGER = logging.getLogger(__name__)
