@@ -71,9 +71,11 @@ class TieredModel(RuleBasedStateMachine):
         self.model.pop(key, None)
         self.doubtful[key].clear()
 
-    @rule(key=KEYS)
-    def get(self, key: str) -> None:
+    @rule(key=KEYS, is_evicted=st.booleans())
+    def get(self, key: str, is_evicted: bool) -> None:
         """Read a value; what comes up lives no longer than where it came from."""
+        if is_evicted:
+            self.memory.delete(key)
         before = [tier.held.get(key) for tier in self.copies]
         had = self.memory.get(key)
         hits = [row.hits for row in self.store.statistics()]
@@ -104,6 +106,29 @@ class TieredModel(RuleBasedStateMachine):
         for tier in self.copies:
             tier.after_get = None
         self.record.after_read = None
+        self.memory.delete(key)
+        self.check(key, self.store.get(key))
+
+    @rule(key=KEYS, place=PLACES, is_deleted=st.booleans())
+    def change_during_promotion(self, key: str, place: int, is_deleted: bool) -> None:
+        """Change a key when a reader is about to copy its old value up."""
+        change: Callable[[str], None] = self.delete if is_deleted else self.set
+        self.memory.delete(key)
+        self.copies[place].before_put = lambda: change(key)
+        self.store.get(key)
+        self.copies[place].before_put = None
+        self.memory.delete(key)
+        self.check(key, self.store.get(key))
+
+    @rule(key=KEYS, place=PLACES)
+    def get_during_deletion(self, key: str, place: int) -> None:
+        """Read a key when one of its copies is gone and the others are not."""
+        old = {self.model.get(key), None, *self.doubtful[key]}
+        found: list[bytes | None] = []
+        self.copies[place].after_delete = lambda: found.append(self.store.get(key))
+        self.delete(key)
+        self.copies[place].after_delete = None
+        assert set(found) <= old
         self.check(key, self.store.get(key))
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 299.0, 301.0, 3599.0, 3601.0, 86_401.0]))
