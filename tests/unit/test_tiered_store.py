@@ -266,6 +266,19 @@ class TestChanges:
         assert store.statistics()[1].damaged == 1
         assert list(memory.keys()) == ["a"]
 
+    def test_changes_at_one_moment_keep_their_copies(self) -> None:
+        """Two values within one tick of the clock, or when it goes back, have an order."""
+        stamps = iter([100, 100, 50])
+        clock = ManualClock()
+        copy = FaultyTier("redis", 10.0, clock)
+        memory: MemoryTier[bytes] = MemoryTier(1000, 1.0, clock)
+        store: TieredStore[bytes] = TieredStore(
+            memory, [copy], DictRecord(), BytesCodec(), clock=clock, stamp=lambda: next(stamps)
+        )
+        for value in (b"1", b"2", b"3"):
+            store.put("a", value)
+            assert copy.held["a"][0].endswith(value)
+
     def test_what_is_written_once_stays(self) -> None:
         """A record that keeps the first value gives the first value, from every tier."""
         store, memory, copies, _, _ = build(is_written_once=True)
