@@ -14,9 +14,9 @@ from protein_lab.training.tasks import Task
 Differentiated = Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]
 
 
-def clipped(gradients: Mapping[str, Array], largest: float) -> dict[str, Array]:
+def clipped(backend: Backend, gradients: Mapping[str, Array], largest: float) -> dict[str, Array]:
     """Shorten gradients to a norm; empty where they are not finite."""
-    norm = float(sum(float((g * g).sum()) for g in gradients.values())) ** 0.5
+    norm = backend.norm(gradients)
     if not math.isfinite(norm):
         return {}
     factor = largest / norm if norm > largest else 1.0

@@ -15,6 +15,7 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.sequence import SequenceOperator
+from protein_lab.models.weights import OPERATORS
 from protein_lab.training.batches import BatchSource, TrainingChain
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
@@ -22,6 +23,7 @@ from protein_lab.training.curve_batches import CurveBatchSource, CurveChain
 from protein_lab.training.losses import CONTACT_DISTANCE, Totals, flow_losses, loss_totals
 from protein_lab.training.physics_losses import physics_losses
 from protein_lab.training.pieces import row_ranges, rows_of
+from protein_lab.training.prefetch import Prefetcher
 from protein_lab.training.sequence_task import SequenceTask
 
 CURVE_CONTACT_DISTANCE = 14.0
@@ -55,6 +57,12 @@ class Task(Protocol):
     """Something to learn."""
 
     has_physics: bool
+    pads: bool
+    ahead: Prefetcher | None
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch."""
+        ...
 
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step, which may use the operator as it is; nothing else decides."""
@@ -93,6 +101,17 @@ class _FieldBatches:
     config: Any
     backend: Backend
     contact_distance = CONTACT_DISTANCE
+    pads = False
+    ahead: Prefetcher | None = None
+    """Makes batches in other processes, where there are some."""
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch."""
+        raise NotImplementedError
+
+    def _next(self, step: int) -> tuple[Any, ...]:
+        """Take what was made ahead, or make it."""
+        return self.fresh(step) if self.ahead is None else self.ahead.get(step, self.backend)
 
     def operator(self, params: Parameters, density: int = 1) -> BaseNeuralOperator[Any]:
         """Make the operator for a sampling of its chains."""
@@ -156,12 +175,13 @@ class FieldTask(_FieldBatches):
         seed: int,
     ) -> None:
         self.kind, self.config, self.backend = kind, config, backend
+        self.pads = backend.fixed_shapes
         prior = (config.prior_scale, config.prior_correlation)
         self.source = BatchSource(corpus, split, options, seed, *prior)
 
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step: inputs, target, noise, flow time, and what else it needs."""
-        batch = self.to_backend(self.source.batch(step))
+        batch = self._next(step)
         operator = self.operator(params, self.source.density(step))
         if not operator.looks_back:
             return batch
@@ -172,10 +192,14 @@ class FieldTask(_FieldBatches):
         guess = operator.forward(_noisy(inputs, target, noise, time), time, encoded)
         return (*batch, Extras(guess=self.backend.stop_gradient(guess)))
 
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch."""
+        return self.to_backend(self.source.batch(step))
+
     def to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
         size = max(len(chain.target) for chain in chains)
-        if self.backend.fixed_shapes:
+        if self.pads:
             size = self.source.padded(size)
         inputs = collate(
             self.backend,
@@ -268,14 +292,18 @@ class CurveTask(_FieldBatches):
 
         In half of the steps the frames run along the operator's own guess from the noisy curve.
         """
-        chains, guessed = self.source.batch(step)
-        inputs, target, noisy, time = self.to_backend(chains)
+        inputs, target, noisy, time, guessed = self._next(step)
         if guessed:
             operator = self.operator(params, self.source.density(step))
             encoded = operator.encode_constraints(inputs)
             guess = self.backend.to_numpy(operator.forward(noisy, time, encoded))[:, :, 0]
             inputs = guess_inputs(self.backend, inputs, guess, own=True)
         return inputs, target, noisy, time
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch, and whether the operator guesses."""
+        chains, guessed = self.source.batch(step)
+        return (*self.to_backend(chains), guessed)
 
     def to_backend(self, chains: Sequence[CurveChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
@@ -340,3 +368,37 @@ BATCHES: dict[str, BatchOptions] = {
     SequenceOperator.name: BatchOptions(residues=1024, max_length=256),
 }
 """Batches of operators that do not take the common ones."""
+
+
+def make_task(
+    operator: str,
+    config: Any,
+    split: str,
+    options: BatchOptions,
+    seed: int,
+    backend: Backend,
+    corpus: Corpus,
+    *,
+    pads: bool | None = None,
+) -> Task:
+    """Make what an operator learns.
+
+    Parameters
+    ----------
+    operator : str
+        Its name.
+    config : msgspec.Struct
+        Its sizes.
+    split, options, seed
+        See :class:`FieldTask`.
+    backend : Backend
+    corpus : Corpus
+    pads : bool, optional
+        Whether batches of like length get one shape; by default where the backend wants it.
+    """
+    task = TASKS.get(operator, FieldTask)(
+        OPERATORS[operator][0], config, backend, corpus, split, options, seed
+    )
+    if pads is not None:
+        task.pads = pads
+    return task

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,17 @@ from protein_lab.training.interrupts import HeldInterrupts
 from protein_lab.training.log import Progress
 from protein_lab.training.monitor import Monitor
 from protein_lab.training.options import TrainingOptions
+from protein_lab.training.prefetch import Prefetcher
 from protein_lab.training.resuming import resume_run
-from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
+from protein_lab.training.tasks import BATCHES, Task, make_task
 
 _LOGGER = logging.getLogger(__name__)
 _GRACE = 1.1
 """Times the allowed time after which a run is cut, though its steps were planned to fit."""
+_STARTED = 10
+"""Steps that a device needs to get going, which say nothing of its speed."""
 _PLANNED_AFTER = 30
-"""Steps after which the speed is known."""
+"""Steps after which the speed is known; it is looked at again until the rate falls."""
 _MAX_LEFT_OUT = 5
 """Steps in a row without a finite gradient after which a run is given up."""
 _AGREE_EVERY = 10
@@ -71,6 +76,9 @@ class Trainer:
         Whether a run that is resumed takes over ``options`` that are not those it began with.
     initial : mapping of str to ndarray, optional
         Weights to start a new run from, by default untrained ones.
+    loaders : int
+        Processes that make batches ahead; 0 to make each when it is needed, which suffices on a
+        CPU.
     say : callable, optional
         Told what a user should know while it runs; by default the log of the process.
 
@@ -94,6 +102,7 @@ class Trainer:
         resume: bool = False,
         change_options: bool = False,
         initial: Mapping[str, NDArray[Any]] | None = None,
+        loaders: int = 0,
         say: Callable[[str], None] = _LOGGER.warning,
     ) -> None:
         self.kind, config_kind = OPERATORS[operator]
@@ -121,10 +130,12 @@ class Trainer:
         fresh = stored.part("params/") or initial or self._untrained()
         average = stored.part("average/") or fresh
         self.params = {n: self.backend.asarray(v) for n, v in fresh.items()}
-        self.average = {n: self.backend.asarray(v) for n, v in average.items()}
+        # copies: where nothing is stored yet both would be the same arrays
+        self.average = {n: self.backend.asarray(np.array(v)) for n, v in average.items()}
         self.optimizer = self.backend.optimizer(self.params, self.options.weight_decay)
         self.optimizer.restore(stored.part("optimizer/"))
         self.task = self._task("train", self.options.seed)
+        self._loaders = loaders
         if self.options.physics and not self.task.has_physics:
             raise ProteinLabError(
                 f"There are no physical losses for {operator}, but their weight is "
@@ -141,10 +152,22 @@ class Trainer:
         return self.kind.initialize(self.config, np.random.default_rng(self.options.seed))
 
     def _task(self, split: str, seed: int) -> Task:
-        make, batches = TASKS.get(self.kind.name, FieldTask), self.batches
+        batches = self.batches
         if split != "train":  # what is measured is what is used: one point a residue
             batches = msgspec.structs.replace(batches, densities=(1,))
-        return make(self.kind, self.config, self.backend, self.corpus, split, batches, seed)
+        return make_task(
+            self.kind.name, self.config, split, batches, seed, self.backend, self.corpus
+        )
+
+    def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
+        """Start the processes that make batches, where there shall be some."""
+        if not self._loaders:
+            return nullcontext()
+        make = partial(
+            make_task, self.kind.name, self.config, "train", self.batches, self.options.seed,
+            pads=self.backend.fixed_shapes,
+        )  # fmt: skip
+        return closing(Prefetcher(make, self.corpus, self._loaders, self.num_processes))
 
     @property
     def batches(self) -> BatchOptions:
@@ -169,7 +192,7 @@ class Trainer:
         ----------
         hours : float, optional
             Time allowed for this call. Where no number of steps is set, or they are done, it is
-            set after 30 steps so that the run ends in time.
+            set so that the run ends in time.
         checkpoint_minutes : float
         report : callable, optional
             Called with a :class:`Progress` every ``report_every`` steps.
@@ -194,7 +217,7 @@ class Trainer:
         allowed = float("inf") if hours is None else hours * 3600
         saved = time.monotonic()
         try:
-            with HeldInterrupts() as interrupts:
+            with HeldInterrupts() as interrupts, self._prefetcher() as self.task.ahead:
                 for loss, parts in self._steps(allowed):
                     if tick is not None:
                         tick(self.step, self.options.total_steps, loss)
@@ -219,21 +242,28 @@ class Trainer:
 
     def _steps(self, allowed: float) -> Any:
         """Make steps until they are done or the time, in seconds, is over; yields their losses."""
-        began, first, before = time.monotonic(), self.step, self.seconds
+        before, first, plans = self.seconds, self.step, not self.options.total_steps
+        began = measured = time.monotonic()
         while not self.options.total_steps or self.step < self.options.total_steps:
             made = self.advance()
-            passed = time.monotonic() - began
-            self.seconds = before + passed
-            done = self.step - first
+            now = time.monotonic()
+            self.seconds, done = before + now - began, self.step - first
+            if done == _STARTED:
+                measured = now
             if done % _AGREE_EVERY == 0:
-                passed = self._agreed(passed)
-                if not self.options.total_steps and done == _PLANNED_AFTER:
-                    left = int((allowed - passed) / (passed / _PLANNED_AFTER))
-                    self.set_steps(self.step + max(1, left))
+                passed = self._agreed(now - began)
+                if plans and done >= _PLANNED_AFTER and self._may_plan():
+                    pace = self._agreed(now - measured) / (done - _STARTED)
+                    self.set_steps(self.step + max(1, int((allowed - passed) / pace)))
                 elif self.options.total_steps and passed > _GRACE * allowed:
                     yield made
                     return
             yield made
+
+    def _may_plan(self) -> bool:
+        """Whether the rate has not begun to fall, so that another number of steps jolts nothing."""
+        total = self.options.total_steps
+        return not total or self.step < 0.9 * (1.0 - self.options.cooldown) * total
 
     def _agreed(self, seconds: float) -> float:
         """Mean of a time over the processes, which must all stop at the same step."""
@@ -263,15 +293,13 @@ class Trainer:
             batch = self.task.with_physics(batch, physics)
         value, parts, gradients = self.gradients(self.params, batch, density)
         gradients = xp.mean_over_processes(gradients)
-        gradients = clipped(gradients, self.options.clip)
+        gradients = clipped(xp, gradients, self.options.clip)
         self._is_whole = False
         if gradients:
             self._left_out = 0
             self.optimizer.step(gradients, self.options.rate_at(self.step))
             decay = min(self.options.average, (1 + self.step) / (10 + self.step))
-            for name, mean in self.average.items():
-                new = xp.stop_gradient(self.params[name])
-                self.average[name] = mean * decay + new * (1.0 - decay)
+            self.average = xp.averaged(self.average, self.params, decay)
         else:
             self._leave_out(value)
         self.step += 1
