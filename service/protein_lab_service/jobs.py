@@ -1,34 +1,42 @@
-"""The one thread that works on jobs, and where their results are.
+"""The thread that works on jobs, the one that tells the others so, and where results are.
 
-Finished designs of a job lie in an output folder until all are there, so that a restart goes on
-where the last process stopped.
+Finished designs of a job lie in an output folder until all are there, so that whoever goes on
+with it does not make them again.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Final
 
 from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.engine import Runtime
-from protein_lab.errors import ExecutionError, ProteinLabError, WeightsError
+from protein_lab.errors import (
+    ExecutionError,
+    IntegrityError,
+    ProteinLabError,
+    StoreError,
+    TierError,
+    WeightsError,
+)
+from protein_lab.execution.job_table import Job, JobTable
 from protein_lab.execution.run import run_request
 from protein_lab.models.weights import load_operator, weights_digest
 from protein_lab.settings import Settings
+from protein_lab.store.database import Database
 from protein_lab.store.objects import load_result, save_result
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
-from protein_lab_service.job_table import Job, JobTable
 
 _LOGGER = logging.getLogger(__name__)
 _WORK: Final = ".work"
 _IDLE_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 30.0
+_BEATS: Final = 3
 
 
 class Jobs:
@@ -46,21 +54,32 @@ class Jobs:
         self._runtimes: dict[tuple[str, str], Runtime] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.table = JobTable(Path(settings.store.database_url.removeprefix("sqlite:///")))
+        self._ended = threading.Event()
+        self._lost = threading.Event()
+        self._held: str | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
+        self.table = JobTable(
+            Database(settings.store.database_url, settings.store.database_timeout_seconds),
+            max_attempts=settings.cluster.retries + 1,
+        )
 
     def start(self) -> None:
         """Begin to work on what is queued or was cut off."""
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._work, name="design-worker", daemon=True)
-        self._thread.start()
+        self._ended.clear()
+        self._threads = tuple(
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._work, "design-worker"), (self._hold, "job-lease"))
+        )
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Let the design in work be finished and kept, but wait for it only for a while."""
         self._stopping.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
+        for thread in self._threads:
+            thread.join(_STOP_SECONDS)
 
     def submit(self, request: DesignRequest) -> Job:
         """Commit a request as a job.
@@ -74,8 +93,18 @@ class Jobs:
         """
         digest = weights_digest(request.operator, self._settings.weights)
         corpus = Corpus.open(self._settings.corpus).digest
-        job = self.table.add(request_id(request, digest, corpus), request)
+        priority = self._settings.cluster.priority
+        job = self.table.add(request_id(request, digest, corpus), request, priority)
+        if job.status == "done" and not (self._store / job.id).exists():
+            job = self.table.reopen(job.id) or job
         self._wake.set()
+        return job
+
+    def cancel(self, identity: str) -> Job | None:
+        """End a job that is not finished; one in work stops after the design in work."""
+        job = self.table.cancel(identity)
+        if job is not None and job.status == "cancelled" and self._held == identity:
+            self._lost.set()
         return job
 
     def result(self, job: Job) -> DesignResult:
@@ -93,7 +122,7 @@ class Jobs:
 
         Raises
         ------
-        sqlite3.Error
+        TierError
             When the database does not answer.
         WeightsError
             When the weights are missing or damaged.
@@ -103,40 +132,74 @@ class Jobs:
             load_operator("enhanced_deeponet", "numpy", folder=self._settings.weights)
 
     def _work(self) -> None:
+        """Answer one job after the other until told to stop."""
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                job = self.table.next()
-                if job is not None:
-                    self._answer(job)
+                job = self.table.claim()
+                if job is not None and self._answer(job):
                     continue
+            except TierError as error:
+                _LOGGER.error("The worker waits for its database: %s", error)
             except Exception:
                 # The thread must outlive any fault; the job stays and is tried again.
                 _LOGGER.exception("The worker could not read or update its jobs.")
+            finally:
+                self._held = None
             if not self._stopping.is_set():
                 self._wake.wait(_IDLE_SECONDS)
+        self._ended.set()
 
-    def _answer(self, job: Job) -> None:
-        """Make the designs of one job, or note why that cannot be done."""
-        self.table.update(job.id, "running")
+    def _hold(self) -> None:
+        """Tell that the job in work is still worked on, and watch those of others."""
+        while not self._ended.wait(self.table.lease / _BEATS):
+            held = self._held
+            try:
+                if held is not None and not self.table.renew(held) and held == self._held:
+                    self._lost.set()
+                self.table.abandoned()
+            except TierError as error:
+                # Work goes on: where another one takes over meanwhile, both make the same.
+                _LOGGER.error("The lease of job %s could not be renewed: %s", held, error)
+
+    def _answer(self, job: Job) -> bool:
+        """Make the designs of one job, or note why that cannot be done.
+
+        Returns
+        -------
+        bool
+            False when the store has to get well before anything can be done.
+        """
+        self._lost.clear()
+        self._held = job.id
         try:
             self._design(job)
-        except sqlite3.Error:
-            raise
         except ProteinLabError as error:
-            if self._stopping.is_set() and isinstance(error, ExecutionError):
-                return  # it stays "running", so that the next start goes on with it
-            self.table.update(job.id, "failed", error=str(error))
+            if self._lost.is_set():
+                _LOGGER.info("Job %s was cancelled or taken over.", job.id)
+            elif self._stopping.is_set() and isinstance(error, ExecutionError):
+                self.table.release(job.id)
+            elif _may_pass(error):
+                _LOGGER.error("Job %s waits: %s", job.id, error)
+                self.table.postpone(job.id, str(error))
+                return False
+            else:
+                self.table.finish(job.id, "failed", error=str(error))
         except Exception:
             _LOGGER.exception("Job %s failed.", job.id)
             message = "An unexpected error stopped the job; the service's log has the details."
-            self.table.update(job.id, "failed", error=message)
+            self.table.finish(job.id, "failed", error=message)
         else:
             # of a search the last count stays: it ends before all that may be made
             count = job.request.num_designs if job.request.until is None else None
-            self.table.update(job.id, "done", finished=count)
+            self.table.finish(job.id, "done", finished=count)
+        return True
 
     def _design(self, job: Job) -> None:
+        """Make what is missing of a result, and keep it."""
+        if (self._store / job.id).exists():
+            self.result(job)  # made before the process ended, or by somebody else
+            return
         runtime = self._runtime(job.request)
         if runtime.request_id(job.request) != job.id:
             raise WeightsError(
@@ -145,7 +208,11 @@ class Jobs:
             )
 
         def note(design: Design, num_finished: int) -> None:
-            self.table.update(job.id, "running", finished=num_finished)
+            try:
+                if not self.table.note(job.id, num_finished):
+                    self._lost.set()
+            except TierError as error:
+                _LOGGER.error("The progress of job %s was not noted: %s", job.id, error)
 
         work = self._store / _WORK / job.id
         with OutputFolder(work, job.request, job.id) as folder:
@@ -154,7 +221,7 @@ class Jobs:
                 runtime,
                 output=folder,
                 progress=note,
-                should_stop=self._stopping.is_set,
+                should_stop=lambda: self._stopping.is_set() or self._lost.is_set(),
             )
         save_result(result, self._store)
         shutil.rmtree(work, ignore_errors=True)
@@ -164,3 +231,10 @@ class Jobs:
         if key not in self._runtimes:
             self._runtimes[key] = Runtime.open(request, settings=self._settings)
         return self._runtimes[key]
+
+
+def _may_pass(error: ProteinLabError) -> bool:
+    """Whether it lies at the store and not at the request, as a full disk or a dead server."""
+    if isinstance(error, IntegrityError) or not isinstance(error, StoreError):
+        return False
+    return isinstance(error, TierError) or isinstance(error.__cause__, OSError)
