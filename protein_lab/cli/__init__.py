@@ -12,6 +12,7 @@ from protein_lab.cli import (
     resources,
     searching,
     sequences,
+    storing,
     training,
     validating,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "resources",
     "searching",
     "sequences",
+    "storing",
     "training",
     "validating",
 ]

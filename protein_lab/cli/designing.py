@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def design(
     backend: Backend | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    store: str | None = None,
     report: bool = True,
     as_json: Json = False,
 ) -> int:
@@ -42,7 +44,7 @@ def design(
     request
         JSON file with the request.
     out
-        Output folder; ``out/NAME`` of the request file unless given.
+        Output folder; unless given ``out/NAME`` of the request file, or none with --store.
     num_designs, seed, operator, backend
         Take the place of what the request says.
     until_accepted
@@ -53,8 +55,11 @@ def design(
         Worker processes on this machine; 1 computes here.
     scheduler
         Address of a running Dask scheduler.
+    store
+        Store that keeps the result, and the designs of a run until it is finished: a folder,
+        ``file://``, ``s3://BUCKET/PREFIX``. What is in it already is not made again.
     report
-        Write ``report.html`` too.
+        Write ``report.html`` too, in the output folder.
     as_json
         Print the summary as JSON.
     """
@@ -74,23 +79,45 @@ def design(
             "--num-designs means nothing where designs are made until enough are accepted.",
             "Use --until-accepted, --max-samples and --seconds, or a request without until.",
         )
-    folder = out or Path("out") / request.stem
+    folder = out if out is not None or store is not None else Path("out") / request.stem
     runtime = Runtime.open(asked)
-    bar = _ProgressBar(asked, quiet=as_json)
-    with OutputFolder(folder, asked, runtime.request_id(asked)) as output, bar:
+    with ExitStack() as opened:
+        output = None
+        if folder is not None:
+            output = opened.enter_context(OutputFolder(folder, asked, runtime.request_id(asked)))
+        kept = None if store is None else opened.enter_context(_store(store))
+        bar = opened.enter_context(_ProgressBar(asked, quiet=as_json))
         result = run_request(
             asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
-            progress=bar.advance,
+            store=kept, progress=bar.advance,
         )  # fmt: skip
     _tell_of_sequences(result)
-    if report and not (folder / "report.html").exists():
+    if folder is not None and report and not (folder / "report.html").exists():
         _write_report(folder)
+    _show(result, folder, as_json)
+    return EXIT_DONE if result.num_accepted >= asked.num_wanted else EXIT_TOO_FEW_ACCEPTED
+
+
+def _store(uri: str) -> Any:
+    from protein_lab.store.open import open_store
+
+    return open_store(uri=uri)
+
+
+def _show(result: Any, folder: Path | None, as_json: bool) -> None:
+    """Print the summary, or the outcome and where to find more."""
+    from protein_lab.store.summary import encode_summary, summarize
+
     if as_json:
-        print((folder / "summary.json").read_text(encoding="utf-8"))
+        print(
+            (folder / "summary.json").read_text(encoding="utf-8") if folder is not None
+            else encode_summary(summarize(result)).decode()
+        )  # fmt: skip
+    elif folder is None:
+        print(f"{result.outcome}\nStored as {result.request_id}")
     else:
         page = folder / "report.html"
         print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
-    return EXIT_DONE if result.num_accepted >= asked.num_wanted else EXIT_TOO_FEW_ACCEPTED
 
 
 def _tell_of_sequences(result: Any) -> None:

@@ -10,6 +10,7 @@ from protein_lab.design.until import Tally
 from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import Executor, RuntimeSpec, ShouldStop, spec_of
 from protein_lab.execution.local import LocalExecutor
+from protein_lab.store.base import ResultStore
 from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import Design, DesignResult
 
@@ -23,6 +24,7 @@ def run_request(
     executor: Executor | None = None,
     spec: RuntimeSpec | None = None,
     output: OutputFolder | None = None,
+    store: ResultStore | None = None,
     progress: Progress = lambda design, num_finished: None,
     should_stop: ShouldStop = lambda: False,
     num_made: int | None = None,
@@ -45,6 +47,9 @@ def run_request(
     output : OutputFolder or None
         An opened folder: designs that are in it already are not made again, each new one is kept
         as soon as it is finished, and the result is published there.
+    store : ResultStore or None
+        A result that is in it is not made again, nor are designs of an earlier run; each new one
+        is kept as soon as it is finished, and the result is stored.
     progress : callable
         Called with each finished design and their number so far, kept ones included.
     should_stop : callable
@@ -62,13 +67,17 @@ def run_request(
     ExecutionError
         When it was stopped before all designs were made, or work could not be distributed.
     StoreError
-        When the folder cannot be written; finished designs are kept.
+        When the folder or the store cannot be written; finished designs are kept.
     """
     request = embedded_request(request)
-    if output is not None and output.is_complete:
-        return output.load()
+    request_id = runtime.request_id(request)
+    known = _known(request_id, output, store)
+    if known is not None:
+        return known
     tally = Tally(request.until, request.num_designs, num_made)
     found = output.finished() if output is not None else {}
+    if store is not None:
+        found = store.kept_designs(request_id) | found
     designs = {index: found[index] for index in sorted(found) if index in tally.indices()}
     for number, design in enumerate(designs.values(), start=1):
         tally.take(design.index, design.accepted)
@@ -77,6 +86,8 @@ def run_request(
     def take(design: Design) -> None:
         if output is not None:
             output.keep(design)
+        if store is not None:
+            store.keep_design(request_id, design)
         designs[design.index] = design
         tally.take(design.index, design.accepted)
         progress(design, len(designs))
@@ -97,6 +108,27 @@ def run_request(
         )
     counted = [designs[index] for index in range(tally.num_made)]
     result = engine.assemble(request, counted, runtime, tally.search())
+    _publish(result, output, store)
+    return result
+
+
+def _known(
+    request_id: str, output: OutputFolder | None, store: ResultStore | None
+) -> DesignResult | None:
+    """Look for the finished result, and put it where it is asked for and not yet."""
+    result = output.load() if output is not None and output.is_complete else None
+    if result is None and store is not None:
+        result = store.get(request_id)
+    if result is not None:
+        _publish(result, output, store)
+    return result
+
+
+def _publish(result: DesignResult, output: OutputFolder | None, store: ResultStore | None) -> None:
+    """Keep a result for good; then its single designs are no longer needed."""
+    if store is not None:
+        store.put(result)
     if output is not None:
         output.publish(result)
-    return result
+    if store is not None:
+        store.forget_designs(result.request_id)
