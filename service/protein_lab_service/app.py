@@ -266,6 +266,7 @@ async def _working(app: Litestar) -> AsyncIterator[None]:
         yield
     finally:
         await anyio.to_thread.run_sync(jobs.stop)
+        jobs.close()
 
 
 def create_app(settings: Settings) -> Litestar:

@@ -1,15 +1,13 @@
 """The thread that works on jobs, the one that tells the others so, and where results are.
 
-Finished designs of a job lie in an output folder until all are there, so that whoever goes on
-with it does not make them again.
+Finished designs of a job are kept in the store until all are there, so that whoever goes on with
+it does not make them again.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
-from pathlib import Path
 from typing import Final
 
 from protein_lab.design.request import DesignRequest, request_id
@@ -27,13 +25,11 @@ from protein_lab.execution.run import run_request
 from protein_lab.models.weights import load_operator, weights_digest
 from protein_lab.settings import Settings
 from protein_lab.store.database import Database
-from protein_lab.store.objects import load_result, save_result
-from protein_lab.store.output import OutputFolder
+from protein_lab.store.open import open_store
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
 
 _LOGGER = logging.getLogger(__name__)
-_WORK: Final = ".work"
 _IDLE_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 30.0
 _BEATS: Final = 3
@@ -50,7 +46,7 @@ class Jobs:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store = Path(settings.store.objects)
+        self._store = open_store(settings.store)
         self._runtimes: dict[tuple[str, str], Runtime] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -81,6 +77,12 @@ class Jobs:
         for thread in self._threads:
             thread.join(_STOP_SECONDS)
 
+    def close(self) -> None:
+        """Let go of store and database, unless a design is still in work."""
+        if not any(thread.is_alive() for thread in self._threads):
+            self._store.close()
+            self.table.close()
+
     def submit(self, request: DesignRequest) -> Job:
         """Commit a request as a job.
 
@@ -95,7 +97,7 @@ class Jobs:
         corpus = Corpus.open(self._settings.corpus).digest
         priority = self._settings.cluster.priority
         job = self.table.add(request_id(request, digest, corpus), request, priority)
-        if job.status == "done" and not (self._store / job.id).exists():
+        if job.status == "done" and self._store.get(job.id) is None:
             job = self.table.reopen(job.id) or job
         self._wake.set()
         return job
@@ -115,7 +117,13 @@ class Jobs:
         StoreError
             When it is not in the store or damaged.
         """
-        return load_result(self._store / job.id)
+        found = self._store.get(job.id)
+        if found is None:
+            raise StoreError(
+                "The result of this request is not in the store any more.",
+                "Post the request again to make it anew.",
+            )
+        return found
 
     def check(self) -> None:
         """See that requests can be accepted and answered.
@@ -197,8 +205,9 @@ class Jobs:
 
     def _design(self, job: Job) -> None:
         """Make what is missing of a result, and keep it."""
-        if (self._store / job.id).exists():
-            self.result(job)  # made before the process ended, or by somebody else
+        made = self._store.get(job.id)
+        if made is not None:
+            self._store.put(made)  # whoever made it may have ended before it was listed
             return
         runtime = self._runtime(job.request)
         if runtime.request_id(job.request) != job.id:
@@ -214,17 +223,13 @@ class Jobs:
             except TierError as error:
                 _LOGGER.error("The progress of job %s was not noted: %s", job.id, error)
 
-        work = self._store / _WORK / job.id
-        with OutputFolder(work, job.request, job.id) as folder:
-            result = run_request(
-                job.request,
-                runtime,
-                output=folder,
-                progress=note,
-                should_stop=lambda: self._stopping.is_set() or self._lost.is_set(),
-            )
-        save_result(result, self._store)
-        shutil.rmtree(work, ignore_errors=True)
+        run_request(
+            job.request,
+            runtime,
+            store=self._store,
+            progress=note,
+            should_stop=lambda: self._stopping.is_set() or self._lost.is_set(),
+        )
 
     def _runtime(self, request: DesignRequest) -> Runtime:
         key = (request.operator, request.backend)
@@ -235,6 +240,7 @@ class Jobs:
 
 def _may_pass(error: ProteinLabError) -> bool:
     """Whether it lies at the store and not at the request, as a full disk or a dead server."""
-    if isinstance(error, IntegrityError) or not isinstance(error, StoreError):
-        return False
-    return isinstance(error, TierError) or isinstance(error.__cause__, OSError)
+    found: BaseException | None = error
+    while isinstance(found, StoreError) and not isinstance(found, IntegrityError | TierError):
+        found = found.__cause__
+    return isinstance(found, TierError | OSError)

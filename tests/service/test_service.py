@@ -253,7 +253,8 @@ def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     table.add(_identity(settings, cut_off), decode_request(cut_off))
     assert table.claim() is not None
     table.add(_identity(settings, REQUEST), decode_request(REQUEST))
-    table.add("of other weights", decode_request(REQUEST))
+    of_other_weights = "0" * 64
+    table.add(of_other_weights, decode_request(REQUEST))
     table.add("unreadable", decode_request(REQUEST))
     with sqlite3.connect(settings.store.database_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE jobs SET request = '{}x' WHERE id = 'unreadable'")
@@ -263,11 +264,11 @@ def test_a_restart_loses_nothing(tmp_path: Path) -> None:
             assert _wait(restarted, f"/api/v1/designs/{identity}")["status"] == "done"
             stored = load_result(Path(settings.store.objects) / identity)
             assert stored.request == decode_request(request)
-        state = _wait(restarted, "/api/v1/designs/of other weights")
+        state = _wait(restarted, f"/api/v1/designs/{of_other_weights}")
     assert state["status"] == "failed"
     assert "Post the request again" in state["error"]
     assert table.claim() is None
-    assert table.add("of other weights", decode_request(REQUEST)).status == "queued"
+    assert table.add(of_other_weights, decode_request(REQUEST)).status == "queued"
 
 
 def test_accepted_means_committed(tmp_path: Path) -> None:
