@@ -88,7 +88,7 @@ def design(
         kept = None if store is None else opened.enter_context(_store(store))
         bar = opened.enter_context(_ProgressBar(asked, quiet=as_json))
         result = run_request(
-            asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
+            asked, runtime, executor=_executor(runtime, workers, scheduler, kept), output=output,
             store=kept, progress=bar.advance,
         )  # fmt: skip
     _tell_of_sequences(result)
@@ -151,16 +151,21 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value not in (None, {})}
 
 
-def _executor(runtime: Any, workers: int, scheduler: str | None) -> Any:
+def _executor(runtime: Any, workers: int, scheduler: str | None, store: Any) -> Any:
+    from protein_lab.settings import Settings
+
     if workers < 1:
         raise ProteinLabError(f"--workers must be at least 1, but it is {workers}.")
-    if workers == 1 and scheduler is None:
+    settings = Settings.from_environment()
+    here = settings.cluster.kind == "local" and not settings.cluster.gpus
+    if workers == 1 and scheduler is None and here:
         from protein_lab.execution.local import LocalExecutor
 
         return LocalExecutor(runtime)
     from protein_lab.execution.dask import DaskExecutor
 
-    return DaskExecutor(workers=workers, scheduler=scheduler)
+    place = None if store is None else msgspec.structs.replace(settings.store, objects=store.uri)
+    return DaskExecutor(workers, scheduler, cluster=settings.cluster, store=place)
 
 
 def _write_report(folder: Path) -> None:

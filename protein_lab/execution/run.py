@@ -49,7 +49,8 @@ def run_request(
         as soon as it is finished, and the result is published there.
     store : ResultStore or None
         A result that is in it is not made again, nor are designs of an earlier run; each new one
-        is kept as soon as it is finished, and the result is stored.
+        is kept as soon as it is finished, by its worker where the executor can do that, and the
+        result is stored.
     progress : callable
         Called with each finished design and their number so far, kept ones included.
     should_stop : callable
@@ -82,11 +83,12 @@ def run_request(
     for number, design in enumerate(designs.values(), start=1):
         tally.take(design.index, design.accepted)
         progress(design, number)
+    runner = executor or LocalExecutor(runtime)
 
     def take(design: Design) -> None:
         if output is not None:
             output.keep(design)
-        if store is not None:
+        if store is not None and not runner.keeps_designs:
             store.keep_design(request_id, design)
         designs[design.index] = design
         tally.take(design.index, design.accepted)
@@ -98,7 +100,6 @@ def run_request(
 
     kept = frozenset(designs)
     missing = (index for index in tally.indices() if index not in kept)
-    runner = executor or LocalExecutor(runtime)
     if not tally.is_over:
         runner.run(request, spec or spec_of(runtime), missing, take, is_enough)
     if not tally.is_over:

@@ -22,6 +22,7 @@ from protein_lab.execution.base import RuntimeSpec, open_runtime, spec_of
 from protein_lab.execution.dask import DaskExecutor
 from protein_lab.execution.local import LocalExecutor
 from protein_lab.execution.run import run_request
+from protein_lab.settings import ClusterSettings
 from protein_lab.store.schema import Design
 
 pytest.importorskip("distributed")
@@ -170,7 +171,9 @@ def test_no_scheduler_and_no_worker_are_errors(
             DaskExecutor(scheduler=address).run(REQUEST, spec, range(3), lambda design: None)
         assert "Start the scheduler" in caught.value.remedy
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty:
-        lonely = DaskExecutor(scheduler=empty.scheduler_address, no_workers_timeout=0.5)
+        lonely = DaskExecutor(
+            scheduler=empty.scheduler_address, cluster=ClusterSettings(no_workers_seconds=0.5)
+        )
         with pytest.raises(ExecutionError, match="Expected Dask workers"):
             lonely.run(REQUEST, spec, range(3), lambda design: None)
     with pytest.raises(ExecutionError, match="at least one worker"):
