@@ -12,7 +12,7 @@ from typing import Literal
 from protein_lab.errors import IntegrityError, StoreError, TierError
 from protein_lab.store.entries import Entry, pack_entry, unpack_entry
 
-Fault = Literal["", "dead", "full", "crash", "stranger"]
+Fault = Literal["", "dead", "full", "crash", "rotten", "stranger"]
 
 
 class ManualClock:
@@ -22,6 +22,7 @@ class ManualClock:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Tell the time."""
         return self.now
 
 
@@ -29,14 +30,17 @@ class BytesCodec:
     """Values are bytes; a mark in front shows what was never encoded."""
 
     def encode(self, value: bytes) -> bytes:
+        """Write a value."""
         return b"value:" + value
 
     def decode(self, key: str, data: bytes) -> bytes:
+        """Read a value."""
         if not data.startswith(b"value:"):
             raise IntegrityError(f"{key} holds no value")
         return data.removeprefix(b"value:")
 
     def size(self, data: bytes) -> int:
+        """Count bytes."""
         return len(data)
 
 
@@ -54,6 +58,7 @@ class FaultyTier:
         self._clock = clock
 
     def get(self, key: str) -> Entry | None:
+        """Read an entry."""
         self._answer()
         found = self._live(key)
         if self.after_get is not None:
@@ -67,6 +72,7 @@ class FaultyTier:
         return entry
 
     def put(self, entry: Entry) -> bool:
+        """Keep an entry."""
         self._answer()
         if self.fault == "full":
             raise TierError("full")
@@ -79,14 +85,17 @@ class FaultyTier:
         return True
 
     def delete(self, key: str) -> None:
+        """Forget an entry."""
         self._answer()
         self.held.pop(key, None)
 
     def keys(self) -> Iterator[str]:
+        """Give the keys that live."""
         self._answer()
         return iter([key for key in self.held if self._live(key)])
 
     def usage(self) -> int:
+        """Count bytes."""
         self._answer()
         return sum(len(data) for data, _, _ in self.held.values())
 
@@ -100,6 +109,8 @@ class FaultyTier:
             raise TierError("dead")
         if self.fault == "crash":
             raise ValueError("a library that was given nonsense")
+        if self.fault == "rotten":
+            raise IntegrityError("the whole tier is damaged")
 
 
 class DictRecord:
@@ -115,6 +126,7 @@ class DictRecord:
         self.after_read: Callable[[], object] | None = None
 
     def read(self, key: str) -> tuple[bytes, int] | None:
+        """Read a value."""
         if self.failure:
             raise self.failure
         self.reads += 1
@@ -125,6 +137,7 @@ class DictRecord:
         return found
 
     def write(self, key: str, value: bytes, version: int) -> bool:
+        """Keep a value."""
         if self.failure:
             raise self.failure
         if self.is_written_once and key in self.held:
@@ -133,11 +146,13 @@ class DictRecord:
         return True
 
     def delete(self, key: str) -> None:
+        """Forget an entry."""
         if self.failure:
             raise self.failure
         self.held.pop(key, None)
 
     def usage(self) -> int:
+        """Count bytes."""
         return sum(len(value) for value, _ in self.held.values())
 
 
@@ -168,6 +183,7 @@ class FaultProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        """End it."""
         self._is_closed.set()
         for each in [self._listener, *self._sockets]:
             with suppress(OSError):

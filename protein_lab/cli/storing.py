@@ -90,7 +90,7 @@ def list_results(
         ],
     )  # fmt: skip
     first = offset + 1 if rows else offset
-    print(f"{first} to {offset + len(rows)} of {number} results")
+    print(f"{first} to {offset + len(rows)} of {number}")
     return EXIT_DONE
 
 
@@ -178,7 +178,7 @@ def hold(
 
     with _opened(store) as opened:
         whole = full_id(opened, request_id)
-        opened.hold(whole, reason, holder or getpass.getuser())
+        opened.hold(whole, reason, holder or _user())
     return _tell({"request_id": whole, "held": reason}, f"{whole[:_SHORT_ID]} is held.", as_json)
 
 
@@ -252,7 +252,7 @@ def reindex(*, store: Store = None, adopt: bool = False, as_json: Json = False) 
 
     if adopt:
         adopt_place(uri=store)
-    with open_store(uri=store) as opened, _Counter("results", as_json) as counter:
+    with open_store(uri=store, must_exist=True) as opened, _Counter("results", as_json) as counter:
         made = opened.reindex(counter.tell)
     if as_json:
         print_json(made)
@@ -270,7 +270,7 @@ def reindex(*, store: Store = None, adopt: bool = False, as_json: Json = False) 
 def _opened(uri: str | None) -> Iterator[TieredResults]:
     from protein_lab.store.open import open_store
 
-    with open_store(uri=uri) as opened:
+    with open_store(uri=uri, must_exist=True) as opened:
         yield opened
 
 
@@ -315,6 +315,14 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_row(*(_plain(value) for value in row))
     wide = None if sys.stdout.isatty() else 10_000
     Console(width=wide, markup=False, highlight=False, soft_wrap=True).print(table)
+
+
+def _user() -> str:
+    """Name the user of this machine; a container may know none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
 
 
 def _plain(value: Any) -> str:

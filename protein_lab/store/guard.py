@@ -43,8 +43,8 @@ class Guard:
     """A tier behind a circuit breaker, whose every failure is a :class:`TierError`.
 
     After some failures in a row the tier is left alone, then one call tries whether it answers
-    again. A copy may fail in any way that its library knows: none of them reaches a user. What a
-    tier says about damage passes through.
+    again. A copy may fail in any way that its library knows: none of them reaches a user. Only that
+    an entry is damaged passes through.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Guard:
 
     def get(self, key: str) -> Entry | None:
         """Read an entry; see :meth:`Tier.get`."""
-        return self._ask(self._tier.get, key)
+        return self._ask(self._tier.get, key, may_be_damaged=True)
 
     def put(self, entry: Entry) -> bool:
         """Keep an entry; see :meth:`Tier.put`."""
@@ -111,7 +111,7 @@ class Guard:
         """Count the bytes that are used."""
         return self._ask(self._tier.usage)
 
-    def _ask(self, call: Callable[..., R], *arguments: Any) -> R:
+    def _ask(self, call: Callable[..., R], *arguments: Any, may_be_damaged: bool = False) -> R:
         is_trial = self._admit()
         # The breaker holds its lock while it calls. It is told only what came out, so that calls
         # to a tier that hangs do not wait for each other.
@@ -119,12 +119,12 @@ class Guard:
         try:
             answer = call(*arguments)
             has_answered = True
-        except IntegrityError:
-            has_answered = True
-            raise
         except TierError:
             raise
         except Exception as error:
+            if may_be_damaged and isinstance(error, IntegrityError):
+                has_answered = True
+                raise
             raise TierError(f"The {self.name} tier failed: {type(error).__name__}.") from error
         finally:
             self._settle(has_answered, is_trial)

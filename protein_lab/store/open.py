@@ -18,9 +18,11 @@ from protein_lab.store.database import Database
 from protein_lab.store.database_tier import DatabaseTier
 from protein_lab.store.entries import Tier
 from protein_lab.store.index import Index
+from protein_lab.store.indexed_records import IndexedRecords, ResultCodec
+from protein_lab.store.marker import has_marker
 from protein_lab.store.memory import MemoryTier
 from protein_lab.store.records import Records
-from protein_lab.store.result_store import IndexedRecords, ResultCodec, TieredResults
+from protein_lab.store.result_store import TieredResults
 from protein_lab.store.tiered import TieredStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -29,8 +31,10 @@ _FEW = 1000  # results that a new index reads at once; more are a command of the
 _FORMS = "a folder, file:///FOLDER, s3://BUCKET/PREFIX or memory://"
 
 
-def open_store(settings: StoreSettings | None = None, uri: str | None = None) -> TieredResults:
-    """Open the store of results.
+def open_store(
+    settings: StoreSettings | None = None, uri: str | None = None, *, must_exist: bool = False
+) -> TieredResults:
+    """Open the store of results, or make it.
 
     Redis that is missing or does not answer is left out; a database that does not answer just now
     is tried again with every call. An index that is new, as after the database was lost, is filled
@@ -44,6 +48,8 @@ def open_store(settings: StoreSettings | None = None, uri: str | None = None) ->
         Another place for the bytes of record: a folder, ``file:///FOLDER``,
         ``s3://BUCKET/PREFIX``, or ``memory://`` for this process alone. Unless it is that of the
         settings it has an index of its own, in SQLite.
+    must_exist : bool
+        Whether a place without a store is an error; else it becomes one.
 
     Raises
     ------
@@ -54,6 +60,7 @@ def open_store(settings: StoreSettings | None = None, uri: str | None = None) ->
     with ExitStack() as resources:
         chosen = _settings(settings, uri, resources)
         records = Records(open_objects(chosen))
+        _enter(records, must_exist)
         database = Database(chosen.database_url, chosen.database_timeout_seconds)
         resources.callback(database.close)
         index = Index(database)
@@ -114,6 +121,26 @@ def _settings(
         raise StoreError(f"Expected {_FORMS} for the store, got {shown}.")
     database = "" if has_moved else chosen.database
     return msgspec.structs.replace(chosen, objects=uri, database=database)
+
+
+def _enter(records: Records, must_exist: bool) -> None:
+    """See that the place is a store of ours, or make it one, before anything is written there.
+
+    Raises
+    ------
+    StoreError
+        When it is none, holds something else, or was laid out by a newer version.
+    """
+    try:
+        if not must_exist:
+            records.mark()
+        elif not has_marker(records.objects) and next(records.ids(), None) is None:
+            raise StoreError(
+                f"Expected a store of results in {records.objects.uri}; there is none.",
+                "Check the place; `protein-lab design REQUEST.json --store PLACE` makes one.",
+            )
+    except TierError as error:
+        _LOGGER.warning("%s Copies are found without them.", error)
 
 
 def _place(settings: StoreSettings) -> str:

@@ -33,7 +33,7 @@ class RunTable(pd.DataFrame):
     """A table of stored results, shown in a notebook with short ids and readable figures."""
 
     @property
-    def _constructor(self) -> Callable[..., RunTable]:
+    def _constructor(self) -> type[RunTable]:
         return RunTable
 
     def _repr_html_(self) -> str | None:
@@ -43,9 +43,9 @@ class RunTable(pd.DataFrame):
         about = f"<p>{len(self)} results</p>"
         if not len(self):
             return about
-        formatters = {name: form for name, form in _FORMS.items() if name in shown.columns}
+        forms = {name: form for name, form in _FORMS.items() if name in shown.columns}
         page = shown.rename(index=lambda key: str(key)[:_ID_SIGNS])
-        return page.to_html(formatters=formatters, max_rows=60, border=0) + about
+        return page.to_html(formatters=forms, max_rows=60, border=0) + about
 
 
 def runs(*, store: TieredResults | str | None = None, **filters: Any) -> RunTable:
@@ -161,7 +161,7 @@ def _opened(store: TieredResults | str | None) -> TieredResults:
     with _LOCK:
         found = _OPEN.get((settings, store))
         if found is None:
-            found = _OPEN[settings, store] = open_store(settings, store)
+            found = _OPEN[settings, store] = open_store(settings, store, must_exist=True)
             atexit.register(found.close)
         return found
 
@@ -173,7 +173,7 @@ def _missing(request_id: str) -> StoreError:
     )
 
 
-_FORMS: dict[str, Callable[[Any], str]] = {
+_FORMS: dict[str | int, Callable[[Any], str]] = {
     "created_at": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
     "accessed_at": lambda moment: f"{moment:%Y-%m-%d %H:%M}",
     "constraints": lambda kinds: html.escape(", ".join(kinds)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from protein_lab.store.base import TierStatistics
-from protein_lab.store.entries import Clock, Entry
+from protein_lab.store.entries import Clock
 
 _PRUNE = 1024
 
@@ -30,8 +30,8 @@ class Tally:
             return TierStatistics(name=name, is_open=is_open, usage=usage, **self._counts)
 
 
-class Floors:
-    """Versions below which entries of a tier are void, as it could not be told of a change.
+class Voids:
+    """Keys whose entries in a tier are void, as it could not be told of a change.
 
     Parameters
     ----------
@@ -45,29 +45,25 @@ class Floors:
         self._ttl = ttl
         self._clock = clock
         self._lock = threading.Lock()
-        self._floors: dict[str, tuple[int, float]] = {}
+        self._until: dict[str, float] = {}
         self._prune_at = _PRUNE
 
-    def raise_to(self, key: str, version: int) -> None:
-        """Make all entries of a key void that are older than a version."""
+    def __contains__(self, key: str) -> bool:
+        until = self._until.get(key)
+        return until is not None and self._clock() <= until
+
+    def add(self, key: str) -> None:
+        """Believe no entry of a key until the tier was told, or all that it holds has ended."""
         with self._lock:
-            found = self._floors.get(key, (0, 0.0))
-            # Twice: a server that hangs may still have to do what it was told just before.
-            until = self._clock() + 2 * self._ttl
-            self._floors[key] = (max(version, found[0]), until)
-            if len(self._floors) >= self._prune_at:
+            # Twice its life: a server that hangs may still do what it was told before.
+            self._until[key] = self._clock() + 2 * self._ttl
+            if len(self._until) >= self._prune_at:
                 now = self._clock()
-                kept = {name: floor for name, floor in self._floors.items() if floor[1] > now}
-                self._floors = kept
-                self._prune_at = max(_PRUNE, 2 * len(kept))
+                self._until = {name: end for name, end in self._until.items() if end >= now}
+                self._prune_at = max(_PRUNE, 2 * len(self._until))
 
-    def is_below(self, entry: Entry) -> bool:
-        """Whether an entry is void."""
-        found = self._floors.get(entry.key)
-        return found is not None and entry.version < found[0] and self._clock() <= found[1]
-
-    def forget(self, key: str) -> None:
-        """Trust the entries of a key again, as the tier was told."""
-        if key in self._floors:
+    def discard(self, key: str) -> None:
+        """Believe the entries of a key again, as the tier was told."""
+        if key in self._until:
             with self._lock:
-                self._floors.pop(key, None)
+                self._until.pop(key, None)

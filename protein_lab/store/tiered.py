@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from protein_lab.errors import IntegrityError, StoreError, TierError
@@ -22,7 +22,7 @@ from protein_lab.store.flights import Flight, Flights
 from protein_lab.store.guard import Guard, RefusedError
 from protein_lab.store.memory import MemoryTier
 from protein_lab.store.record import Codec, Record
-from protein_lab.store.tallies import Floors, Tally
+from protein_lab.store.tallies import Tally, Voids
 
 V = TypeVar("V")
 
@@ -71,7 +71,7 @@ class TieredStore(Generic[V]):
         self._stamp = stamp
         self._version = 0
         self._lock = threading.Lock()
-        self._floors = [Floors(tier.ttl, clock) for tier in self._copies]
+        self._voids = [Voids(tier.ttl, clock) for tier in self._copies]
         self._tallies = [Tally() for _ in range(len(self._copies) + 2)]
         self._lookups: Flights[V | None] = Flights()
         self._computations: Flights[V] = Flights()
@@ -114,7 +114,7 @@ class TieredStore(Generic[V]):
             try:
                 is_new = self._write_record(key, value, version)
             except StoreError:
-                self._drop(key, version, Guard.delete)  # nobody knows how far the write came
+                self._drop(key, Guard.delete)  # nobody knows how far the write came
                 raise
             if is_new:
                 frozen = self._codec.decode(key, data)
@@ -145,9 +145,10 @@ class TieredStore(Generic[V]):
         object
             The value as it is kept.
         """
-        value = self.get(key)
-        if value is not None:
-            return value
+        held = self._memory.get(key)
+        if held is not None:
+            self._tallies[0].add(hits=1)
+            return held.value
         return self._computations.run(key, lambda _: self._compute(key, compute))
 
     def delete(self, key: str) -> None:
@@ -158,14 +159,13 @@ class TieredStore(Generic[V]):
         StoreError
             When it must stay, or the record cannot be reached.
         """
-        version = self._next_version()
         with self._lookups.changing(key):
             self._memory.delete(key)
             # Copies go first, so that none outlives the record when this process dies now; and
             # once more, for what another process brought up meanwhile.
-            self._drop(key, version, Guard.bury)
+            self._drop(key, Guard.bury)
             self._record.delete(key)
-            self._drop(key, version, Guard.bury)
+            self._drop(key, Guard.bury)
 
     def warm(self, keys: Iterable[str]) -> int:
         """Bring values up into the fast tiers; returns how many there are."""
@@ -196,7 +196,7 @@ class TieredStore(Generic[V]):
         self._background.close()
 
     def _compute(self, key: str, compute: Callable[[], V]) -> V:
-        value = self.get(key)  # another thread may have been done just before
+        value = self.get(key)
         return self.put(key, compute()) if value is None else value
 
     def _find(self, key: str, flight: Flight[V | None]) -> V | None:
@@ -227,6 +227,8 @@ class TieredStore(Generic[V]):
     def _ask(self, place: int, key: str) -> tuple[Entry | None, bool]:
         """Ask a copy; the second value says whether it answered."""
         tally = self._tallies[place + 1]
+        if key in self._voids[place]:
+            return None, self._remove(place, key)
         try:
             entry = self._copies[place].get(key)
         except IntegrityError:
@@ -237,9 +239,9 @@ class TieredStore(Generic[V]):
         except TierError:
             tally.add(errors=1)
             return None, False
-        if entry is not None and (entry.key != key or self._floors[place].is_below(entry)):
-            self._remove(place, key)
-            entry = None
+        if entry is not None and entry.key != key:
+            self._discard(place, key)
+            return None, True
         if entry is None:
             tally.add(misses=1)
         return entry, True
@@ -258,10 +260,13 @@ class TieredStore(Generic[V]):
         self._tallies[place + 1].add(damaged=1)
         self._remove(place, key)
 
-    def _remove(self, place: int, key: str) -> None:
+    def _remove(self, place: int, key: str) -> bool:
+        """Remove an entry that is not believed; say whether the copy did so."""
         with suppress(TierError):
             self._copies[place].delete(key)
-            self._floors[place].forget(key)
+            self._voids[place].discard(key)
+            return True
+        return False
 
     def _promote(
         self,
@@ -292,7 +297,8 @@ class TieredStore(Generic[V]):
                 self._tallies[place + 1].add(promotions=1)
             if not self._lookups.unless_overtaken(flight, lambda: None):
                 # It was changed in between; what was just given may be what was replaced.
-                self._drop(entry.key, entry.version + 1, Guard.delete, [place])
+                with self._telling(place, entry.key):
+                    self._copies[place].delete(entry.key)
                 return
 
     def _give(self, place: int, entry: Entry) -> bool:
@@ -300,39 +306,35 @@ class TieredStore(Generic[V]):
             return self._copies[place].put(entry)
         except RefusedError:
             return False
-        except (TierError, IntegrityError):
+        except TierError:
             self._tallies[place + 1].add(errors=1)
             return False
 
     def _copy(self, entry: Entry) -> None:
         """Give a new value to all copies; those that do not take it must not keep an old one."""
         for place, copy in enumerate(self._copies):
-            self._floors[place].forget(entry.key)
-            try:
+            with self._telling(place, entry.key):
                 if copy.put(entry):
                     self._tallies[place + 1].add(writes=1)
-                    continue
-                # It is too large, or a clock went back and an older value looks newer.
-                copy.delete(entry.key)
-            except TierError as error:
-                self._tallies[place + 1].add(errors=not isinstance(error, RefusedError))
-                self._floors[place].raise_to(entry.key, entry.version)
+                else:  # it is too large, or a clock went back and an older value looks newer
+                    copy.delete(entry.key)
 
-    def _drop(
-        self,
-        key: str,
-        version: int,
-        remove: Callable[[Guard, str], None],
-        places: Sequence[int] | None = None,
-    ) -> None:
-        """Remove copies, the slowest first; where one does not answer, older ones are void."""
-        for place in reversed(range(len(self._copies)) if places is None else places):
-            try:
+    def _drop(self, key: str, remove: Callable[[Guard, str], None]) -> None:
+        """Remove copies, the slowest first: a reader finds none to bring up from below."""
+        for place in reversed(range(len(self._copies))):
+            with self._telling(place, key):
                 remove(self._copies[place], key)
-                self._floors[place].forget(key)
-            except TierError as error:
-                self._tallies[place + 1].add(errors=not isinstance(error, RefusedError))
-                self._floors[place].raise_to(key, version)
+
+    @contextmanager
+    def _telling(self, place: int, key: str) -> Iterator[None]:
+        """Tell a copy of a change; until it was told, its entry is void."""
+        self._voids[place].add(key)
+        try:
+            yield
+        except TierError as error:
+            self._tallies[place + 1].add(errors=not isinstance(error, RefusedError))
+        else:
+            self._voids[place].discard(key)
 
     def _read_record(self, key: str) -> tuple[V, int] | None:
         tally = self._tallies[-1]

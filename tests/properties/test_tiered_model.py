@@ -91,7 +91,7 @@ class TieredModel(RuleBasedStateMachine):
 
     @rule(key=KEYS, place=st.integers(0, 2), is_deleted=st.booleans())
     def change_during_get(self, key: str, place: int, is_deleted: bool) -> None:
-        """A reader has found a value; before it copies the value up, the key is changed."""
+        """Change a key when a reader has found its value and did not yet copy it up."""
         old = self.model.get(key)
         change: Callable[[str], None] = self.delete if is_deleted else self.set
         doubtful = set(self.doubtful[key])
@@ -117,24 +117,24 @@ class TieredModel(RuleBasedStateMachine):
         """Set the clock on the wall; no life depends on it."""
         self.wall += seconds * 10**9
 
-    @rule(place=PLACES, fault=st.sampled_from(["dead", "full", "crash", "stranger"]))
+    @rule(place=PLACES, fault=st.sampled_from(["dead", "full", "crash", "rotten", "stranger"]))
     def fail(self, place: int, fault: Fault) -> None:
-        """A copy begins to fail."""
+        """Make a copy fail."""
         self.copies[place].fault = fault
 
     @rule(place=PLACES)
     def heal(self, place: int) -> None:
-        """A copy works again, with what it held."""
+        """Let a copy work again, with what it held."""
         self.copies[place].fault = ""
 
     @rule(place=PLACES)
     def lose(self, place: int) -> None:
-        """A copy comes back empty."""
+        """Empty a copy."""
         self.copies[place].held.clear()
 
     @rule(place=PLACES, key=KEYS, other=KEYS, kind=st.sampled_from(["flip", "cut", "swap", "junk"]))
     def corrupt(self, place: int, key: str, other: str, kind: str) -> None:
-        """A copy holds something else than it was given."""
+        """Change what a copy holds."""
         held = self.copies[place].held
         if key not in held:
             return
@@ -149,7 +149,7 @@ class TieredModel(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """The process ends and begins again; memory is lost."""
+        """End the process and begin again without memory."""
         self.begin()
         for key in "abc":
             version = self.record.held.get(key, (b"", -1))[1]
@@ -177,7 +177,7 @@ class TieredModel(RuleBasedStateMachine):
     def nothing_outlives_its_tier(self) -> None:
         """No entry lives longer than its tier allows, and none is of another key."""
         now = self.clock()
-        for key in self.memory.keys():
+        for key in list(self.memory.keys()):
             held = self.memory.get(key)
             assert held is not None
             assert now < held.until <= now + MEMORY_SECONDS
