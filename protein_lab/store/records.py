@@ -76,8 +76,15 @@ class Records(Generations):
         self.holds = Holds(objects)
         self.now = now
 
-    def put(self, result: DesignResult) -> bool:
+    def put(self, result: DesignResult, created_at: datetime | None = None) -> bool:
         """Keep a result for good; when this returns, no crash loses it.
+
+        Parameters
+        ----------
+        result : DesignResult
+            The answer to a request.
+        created_at : datetime or None
+            When it was stored first, where that was earlier.
 
         Returns
         -------
@@ -97,7 +104,7 @@ class Records(Generations):
         packed = pack_result(result)
         manifest = msgspec.structs.replace(
             describe_result(result),
-            created_at=self.now(),
+            created_at=created_at or self.now(),
             arrays=array_digests(packed),
             hold=self.holds.kept(request_id),
         )
