@@ -20,6 +20,7 @@ from protein_lab.errors import (
     TierError,
     WeightsError,
 )
+from protein_lab.execution.base import Executor
 from protein_lab.execution.job_table import Job, JobTable
 from protein_lab.execution.run import run_request
 from protein_lab.models.weights import load_operator, weights_digest
@@ -147,7 +148,7 @@ class Jobs:
                 job = self.table.claim()
                 if job is not None and self._answer(job):
                     continue
-            except TierError as error:
+            except StoreError as error:
                 _LOGGER.error("The worker waits for its database: %s", error)
             except Exception:
                 # The thread must outlive any fault; the job stays and is tried again.
@@ -166,9 +167,9 @@ class Jobs:
                 if held is not None and not self.table.renew(held) and held == self._held:
                     self._lost.set()
                 self.table.abandoned()
-            except TierError as error:
+            except Exception:
                 # Work goes on: where another one takes over meanwhile, both make the same.
-                _LOGGER.error("The lease of job %s could not be renewed: %s", held, error)
+                _LOGGER.exception("The lease of job %s could not be renewed.", held)
 
     def _answer(self, job: Job) -> bool:
         """Make the designs of one job, or note why that cannot be done.
@@ -187,7 +188,7 @@ class Jobs:
                 _LOGGER.info("Job %s was cancelled or taken over.", job.id)
             elif self._stopping.is_set() and isinstance(error, ExecutionError):
                 self.table.release(job.id)
-            elif _may_pass(error):
+            elif _may_pass(error) or (self._is_spread and isinstance(error, ExecutionError)):
                 _LOGGER.error("Job %s waits: %s", job.id, error)
                 self.table.postpone(job.id, str(error))
                 return False
@@ -220,15 +221,32 @@ class Jobs:
             try:
                 if not self.table.note(job.id, num_finished):
                     self._lost.set()
-            except TierError as error:
+            except StoreError as error:
                 _LOGGER.error("The progress of job %s was not noted: %s", job.id, error)
 
         run_request(
             job.request,
             runtime,
+            executor=self._executor(),
             store=self._store,
             progress=note,
             should_stop=lambda: self._stopping.is_set() or self._lost.is_set(),
+        )
+
+    @property
+    def _is_spread(self) -> bool:
+        """Whether designs are made by workers of a cluster."""
+        return bool(self._settings.cluster.scheduler or self._settings.cluster.workers)
+
+    def _executor(self) -> Executor | None:
+        """Choose who makes the designs: workers, or this process."""
+        if not self._is_spread:
+            return None
+        from protein_lab.execution.dask import DaskExecutor
+
+        cluster, store = self._settings.cluster, self._settings.store
+        return DaskExecutor(
+            max(cluster.workers, 1), cluster.scheduler or None, cluster=cluster, store=store
         )
 
     def _runtime(self, request: DesignRequest) -> Runtime:

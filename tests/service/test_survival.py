@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 import resource
+import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +20,21 @@ from protein_lab_service import create_app
 
 from protein_lab import engine
 from protein_lab.design.request import decode_request
-from protein_lab.settings import Settings, StoreSettings
+from protein_lab.settings import ClusterSettings, Settings, StoreSettings
 from protein_lab.store.database import Database
 from protein_lab.store.objects import load_result
-from tests.servers import MissingServerError, postgres_server
+from tests.servers import MissingServerError, free_port, postgres_server
 from tests.service.processes import TOKEN, Service, begun, services
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 KILLS = 5
 END_SECONDS = 120.0
+# the cheapest designs that there are: no relatives are looked for, no sequences drawn
 REQUEST: dict[str, Any] = {
-    "constraints": [{"kind": "secondary_structure", "string": "LL" + "H" * 15 + "LLLL" + "H" * 15}],
-    "num_designs": 2,
+    "length": 12,
     "samples_per_design": 1,
-    "steps": 4,
+    "steps": 1,
+    "sequence": {"num_sequences": 0},
     "backend": "numpy",
 }
 
@@ -91,7 +96,7 @@ def test_two_services_share_the_work(
         assert set(Counter(identity for _, identity in begun(tmp_path)).values()) == {1}
         assert {pid for pid, _ in begun(tmp_path)} == {service.pid for service in pair}
 
-        asked = _numbered(50, num_designs=4)
+        asked = _numbered(50, num_designs=8)
         long = pair[0].post(asked)
         requests[long] = asked
         holder = _holder(pair, tmp_path, long)
@@ -115,6 +120,58 @@ def _holder(pair: list[Service], folder: Path, identity: str) -> Service:
     raise AssertionError("nobody took it")
 
 
+@contextmanager
+def _scheduler(port: int, folder: Path) -> Iterator[None]:
+    """Run a Dask scheduler with one worker, both killed at the end."""
+    address = f"tcp://127.0.0.1:{port}"
+    here = ["--host", "127.0.0.1", "--no-dashboard"]
+    commands = [
+        ["scheduler", "--port", str(port), *here],
+        ["worker", address, "--nthreads", "1", "--no-nanny", *here],
+    ]
+    with (folder / f"dask-{port}").open("ab") as log:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-m", "dask", *command],
+                cwd=folder, stdout=log, stderr=log, start_new_session=True,
+            )
+            for command in commands
+        ]  # fmt: skip
+        try:
+            yield
+        finally:
+            for process in running:
+                process.kill()
+                process.wait(30)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_scheduler_loses_nothing(tmp_path: Path) -> None:
+    """A request waits until there is a scheduler again, and goes on with the designs it has."""
+    pytest.importorskip("distributed")
+    port = free_port()
+    asked = _numbered(1, 8)
+    settings = Settings(
+        store=StoreSettings(objects=str(tmp_path / "protein_lab_results")),
+        cluster=ClusterSettings(scheduler=f"tcp://127.0.0.1:{port}"),
+        service_token=TOKEN,
+    )
+    with TestClient(create_app(settings)) as client:
+        with _scheduler(port, tmp_path):
+            accepted = client.post("/api/v1/design", json=asked, headers=AUTH).json()["id"]
+            for _ in range(1200):
+                state = client.get(f"/api/v1/designs/{accepted}", headers=AUTH).json()
+                if state["progress"]["finished"]:
+                    break
+                time.sleep(0.1)
+        waiting = _wait(client, accepted, "queued")
+        assert "scheduler" in waiting["error"]
+        assert 0 < waiting["progress"]["finished"] < 8
+        with _scheduler(port, tmp_path):
+            assert _wait(client, accepted, "done")["error"] is None
+    _expect_results(tmp_path, {accepted: asked})
+
+
 def _is_problem(answer: Any) -> str:
     assert answer.status_code == 503, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
@@ -123,7 +180,7 @@ def _is_problem(answer: Any) -> str:
 
 def _wait(client: TestClient[Any], identity: str, wanted: str) -> dict[str, Any]:
     state: dict[str, Any] = {}
-    for _ in range(600):
+    for _ in range(1200):
         state = client.get(f"/api/v1/designs/{identity}", headers=AUTH).json()
         if state["status"] == wanted:
             return state
@@ -135,7 +192,7 @@ def test_a_full_disk_is_said_and_passes(tmp_path: Path) -> None:
     """What cannot be committed is refused with what to do; accepted requests wait for space."""
     settings = Settings(store=StoreSettings(objects=str(tmp_path / "results")), service_token=TOKEN)
     with TestClient(create_app(settings)) as client:
-        accepted = client.post("/api/v1/design", json=_numbered(1, 4), headers=AUTH).json()["id"]
+        accepted = client.post("/api/v1/design", json=_numbered(1, 8), headers=AUTH).json()["id"]
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         try:
@@ -164,7 +221,7 @@ def test_a_database_that_dies_or_hangs(tmp_path: Path) -> None:
             )
             settings = Settings(store=store, service_token=TOKEN)
             with TestClient(create_app(settings)) as client:
-                asked = _numbered(1, 4)
+                asked = _numbered(1, 8)
                 accepted = client.post("/api/v1/design", json=asked, headers=AUTH).json()["id"]
                 server.pause()
                 _refuses(client, server.password)
