@@ -13,6 +13,7 @@ from protein_lab.cli import (
     searching,
     sequences,
     storing,
+    tending,
     training,
     validating,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "searching",
     "sequences",
     "storing",
+    "tending",
     "training",
     "validating",
 ]

@@ -1,4 +1,4 @@
-"""Commands on the store of results: list, show, warm, hold, measure and build the index again."""
+"""Commands on stored results: ls, show, warm, hold, release, stats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from protein_lab.cli.app import Json, app, print_json, say
+from protein_lab.cli.app import Json, app, print_json
 from protein_lab.errors import EXIT_DONE, EXIT_FAILED, StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ Store = Annotated[
         help="Folder, file://, s3:// or memory://; that of PROTEIN_LAB_STORE_OBJECTS unless given.",
     ),
 ]
-_SHORT_ID = 12
+SHORT_ID = 12
+"""So many signs of an id are shown where there are many."""
 
 
 @store_app.command(name="ls")
@@ -72,16 +73,16 @@ def list_results(
         text=text, operator=operator, constraint=constraint, min_accepted=min_accepted,
         lifecycle=lifecycle, order=order, limit=limit, offset=offset,
     )  # fmt: skip
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         rows, number = opened.find(query), opened.count(query)
     if as_json:
         print_json(rows)
         return EXIT_DONE
-    _print_table(
+    print_table(
         ("id", "name", "made (UTC)", "accepted", "length", "operator", "constraints", "size", ""),
         [
             (
-                row.request_id[:_SHORT_ID], row.name, f"{row.created_at:%Y-%m-%d %H:%M}",
+                row.request_id[:SHORT_ID], row.name, f"{row.created_at:%Y-%m-%d %H:%M}",
                 f"{row.num_accepted} of {row.num_designs}", row.length, row.operator,
                 ", ".join(row.constraints), readable_size(row.size),
                 row.lifecycle + (", held" if row.held else ""),
@@ -108,7 +109,7 @@ def show(request_id: str, *, store: Store = None, as_json: Json = False) -> int:
     from protein_lab.store.summary import encode_summary, summarize
     from protein_lab.store.table import open_run, readable_size
 
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         result = open_run(request_id, store=opened)
         row = opened.index.get(result.request_id)
     if as_json:
@@ -119,7 +120,7 @@ def show(request_id: str, *, store: Store = None, as_json: Json = False) -> int:
         held = f", held: {row.held}" if row.held else ""
         print(f"made {row.created_at:%Y-%m-%d %H:%M} UTC, read {row.accessed_at:%Y-%m-%d %H:%M}")
         print(f"{readable_size(row.size)}, {row.lifecycle}{held}")
-    _print_table(
+    print_table(
         ("design", "length", "accepted", "against it", "sequence"),
         [
             (
@@ -148,7 +149,7 @@ def warm(*request_ids: str, store: Store = None, as_json: Json = False) -> int:
 
     if not request_ids:
         raise StoreError("warm needs at least one id, but none was named.")
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         number = opened.warm([full_id(opened, request_id) for request_id in request_ids])
     if as_json:
         print_json({"warmed": number, "asked": len(request_ids)})
@@ -176,10 +177,10 @@ def hold(
     """
     from protein_lab.store.table import full_id
 
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         whole = full_id(opened, request_id)
         opened.hold(whole, reason, holder or _user())
-    return _tell({"request_id": whole, "held": reason}, f"{whole[:_SHORT_ID]} is held.", as_json)
+    return _tell({"request_id": whole, "held": reason}, f"{whole[:SHORT_ID]} is held.", as_json)
 
 
 @store_app.command
@@ -195,10 +196,10 @@ def release(request_id: str, *, store: Store = None, as_json: Json = False) -> i
     """
     from protein_lab.store.table import full_id
 
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         whole = full_id(opened, request_id)
         opened.release(whole)
-    return _tell({"request_id": whole, "held": ""}, f"{whole[:_SHORT_ID]} is free.", as_json)
+    return _tell({"request_id": whole, "held": ""}, f"{whole[:SHORT_ID]} is free.", as_json)
 
 
 @store_app.command
@@ -213,7 +214,7 @@ def stats(*, store: Store = None, as_json: Json = False) -> int:
     from protein_lab.store.base import RunQuery
     from protein_lab.store.table import readable_size
 
-    with _opened(store) as opened:
+    with opened_store(store) as opened:
         tiers = opened.statistics()
         classes: tuple[Literal["hot", "warm", "cold"], ...] = ("hot", "warm", "cold")
         kept = {name: opened.count(RunQuery(lifecycle=name)) for name in classes}
@@ -223,7 +224,7 @@ def stats(*, store: Store = None, as_json: Json = False) -> int:
         return EXIT_DONE
     told = ", ".join(f"{number} {name}" for name, number in kept.items())
     print(f"{place}: {sum(kept.values())} results ({told})")
-    _print_table(
+    print_table(
         ("tier", "holds", "state"),
         [
             (
@@ -237,65 +238,13 @@ def stats(*, store: Store = None, as_json: Json = False) -> int:
     return EXIT_DONE
 
 
-@store_app.command
-def reindex(*, store: Store = None, adopt: bool = False, as_json: Json = False) -> int:
-    """Build the index again from the results, as after the database was lost or replaced.
-
-    Parameters
-    ----------
-    adopt
-        Also where the database was the index of results in another place, which were moved.
-    as_json
-        Print JSON.
-    """
-    from protein_lab.store.open import adopt_place, open_store
-
-    if adopt:
-        adopt_place(uri=store)
-    with open_store(uri=store, must_exist=True) as opened, _Counter("results", as_json) as counter:
-        made = opened.reindex(counter.tell)
-    if as_json:
-        print_json(made)
-    else:
-        print(
-            f"{made.num_results} results: {made.added} rows written, {made.removed} removed, "
-            f"{len(made.damaged)} results damaged."
-        )
-        for request_id in made.damaged:
-            print(f"damaged: {request_id}")
-    return EXIT_FAILED if made.damaged else EXIT_DONE
-
-
 @contextmanager
-def _opened(uri: str | None) -> Iterator[TieredResults]:
+def opened_store(uri: str | None) -> Iterator[TieredResults]:
+    """Open a store that is there, for the time of a command."""
     from protein_lab.store.open import open_store
 
     with open_store(uri=uri, must_exist=True) as opened:
         yield opened
-
-
-class _Counter:
-    """Tells how far long work is: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, unit: str, is_quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self._unit = unit
-        self._is_terminal = sys.stderr.isatty() and not is_quiet
-        self._is_quiet = is_quiet
-        self._bar = tqdm(unit=f" {unit}", disable=not self._is_terminal)
-
-    def __enter__(self) -> _Counter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def tell(self, done: int) -> None:
-        """Show how many are done."""
-        self._bar.update(done - self._bar.n)
-        if not self._is_terminal and not self._is_quiet and done % 1000 == 0:
-            say(f"{done} {self._unit}")
 
 
 def _tell(told: dict[str, Any], sentence: str, as_json: bool) -> int:
@@ -303,7 +252,7 @@ def _tell(told: dict[str, Any], sentence: str, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table as wide as the terminal, and as wide as its content elsewhere."""
     from rich.console import Console
     from rich.table import Table

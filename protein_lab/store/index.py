@@ -109,16 +109,14 @@ class Index:
 
     def ids(self) -> Iterator[str]:
         """Give the ids of all rows, damaged ones too, in order."""
-        last = ""
-        while True:
-            page = sa.select(RUNS.c.request_id).where(RUNS.c.request_id > last)
-            page = page.order_by(RUNS.c.request_id).limit(_PAGE)
-            with self._reading() as connection:
-                found = list(connection.execute(page).scalars())
-            yield from found
-            if len(found) < _PAGE:
-                return
-            last = found[-1]
+        for page in self._pages(RUNS.c.request_id):
+            yield from (row["request_id"] for row in page)
+
+    def rows(self) -> Iterator[RunRow]:
+        """Give all rows, in the order of their ids."""
+        self._flush_first()
+        for page in self._pages(RUNS):
+            yield from map(_row, page)
 
     def touch(self, request_id: str) -> bool:
         """Note that a result was read, without asking the database.
@@ -136,6 +134,12 @@ class Index:
             is_due = "flushed" not in self._quiet or len(self._reads) >= _MOST_TOUCHES
             self._quiet["flushed"] = True
             return is_due
+
+    def sort(self) -> None:
+        """Build what an SQLite file finds rows by again, from the rows."""
+        if self._database.is_sqlite:
+            with self._writing() as connection:
+                connection.exec_driver_sql("REINDEX")
 
     def flush(self) -> None:
         """Write down which results were read since the last time.
@@ -190,7 +194,7 @@ class Index:
         """Commit a legal hold, or with an empty reason its end."""
         self._change(request_id, held=reason)
 
-    def delete(self, request_id: str) -> None:
+    def remove(self, request_id: str) -> None:
         """Remove a row; one that is not there is no error."""
         with self._writing() as connection:
             for table in (RUN_CONSTRAINTS, RUNS):
@@ -233,6 +237,19 @@ class Index:
     def _writing(self) -> Any:
         self._database.prepare(STORE_SCHEMA)
         return self._database.writing()
+
+    def _pages(self, *columns: Any) -> Iterator[Sequence[sa.RowMapping]]:
+        """Read rows page by page, so that no transaction lasts as long as its reader."""
+        last = ""
+        while True:
+            page = sa.select(*columns).where(RUNS.c.request_id > last)
+            page = page.order_by(RUNS.c.request_id).limit(_PAGE)
+            with self._reading() as connection:
+                found = connection.execute(page).mappings().all()
+            yield found
+            if len(found) < _PAGE:
+                return
+            last = found[-1]["request_id"]
 
     def _add_constraints(self, connection: sa.Connection, rows: Sequence[RunRow]) -> None:
         kinds = [
@@ -345,12 +362,12 @@ def _values(row: RunRow) -> dict[str, Any]:
     return {**values, "seal": _seal(values)}
 
 
-def _seal(values: Mapping[str, Any]) -> str:
+def _seal(values: Mapping[Any, Any]) -> str:
     plain = [values[column.name] for column in RUNS.columns if column.name != "seal"]
     return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:32]
 
 
-def _row(values: Mapping[str, Any]) -> RunRow:
+def _row(values: Mapping[Any, Any]) -> RunRow:
     """Make a row of what the database holds.
 
     Raises

@@ -194,6 +194,7 @@ class TieredResults:
         StoreError
             When the results or the index cannot be reached.
         """
+        self.index.sort()
         there: set[str] = set()
         damaged: list[str] = []
         rows: list[RunRow] = []
@@ -211,7 +212,7 @@ class TieredResults:
         self.index.upsert(*rows)
         stale = [request_id for request_id in self.index.ids() if request_id not in there]
         for request_id in stale:
-            self.index.delete(request_id)
+            self.index.remove(request_id)
         return Reindexed(
             num_results=len(there), added=added, removed=len(stale), damaged=tuple(damaged)
         )

@@ -71,8 +71,8 @@ def test_a_row_comes_back_as_it_was(database: Database) -> None:
     index.upsert(msgspec.structs.replace(row, name="third", constraints=("c",)))
     assert index.find(RunQuery(constraint="a")) == []
     assert [found.name for found in index.find(RunQuery(constraint="c"))] == ["third"]
-    index.delete(row.request_id)
-    index.delete(row.request_id)
+    index.remove(row.request_id)
+    index.remove(row.request_id)
     assert index.count() == 0
 
 

@@ -116,7 +116,7 @@ def test_a_hold_keeps_a_result(store: TieredResults, settings: StoreSettings) ->
     with pytest.raises(StoreError, match="legal hold"):
         store.delete(result.request_id)
     assert same(store.get(result.request_id), result)
-    store.index.delete(result.request_id)
+    store.index.remove(result.request_id)
     assert store.reindex().added == 1
     assert store.find()[0].held == "case 7"
     store.release(result.request_id)
@@ -132,7 +132,7 @@ def test_a_lost_index_is_built_again(store: TieredResults) -> None:
         store.put(result)
     rows = store.find()
     for row in rows[:3]:
-        store.index.delete(row.request_id)
+        store.index.remove(row.request_id)
     store.index.add(row_of_nothing(store, "0" * 64))
     made = store.reindex()
     assert (made.num_results, made.added, made.removed, made.damaged) == (5, 3, 1, ())
