@@ -88,7 +88,7 @@ def design(
         kept = None if store is None else opened.enter_context(_store(store))
         bar = opened.enter_context(_ProgressBar(asked, quiet=as_json))
         result = run_request(
-            asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
+            asked, runtime, executor=_executor(runtime, workers, scheduler, kept), output=output,
             store=kept, progress=bar.advance,
         )  # fmt: skip
     _tell_of_sequences(result)
@@ -151,16 +151,21 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value not in (None, {})}
 
 
-def _executor(runtime: Any, workers: int, scheduler: str | None) -> Any:
+def _executor(runtime: Any, workers: int, scheduler: str | None, store: Any) -> Any:
+    from protein_lab.settings import Settings
+
     if workers < 1:
         raise ProteinLabError(f"--workers must be at least 1, but it is {workers}.")
-    if workers == 1 and scheduler is None:
+    settings = Settings.from_environment()
+    here = settings.cluster.kind == "local" and not settings.cluster.gpus
+    if workers == 1 and scheduler is None and here:
         from protein_lab.execution.local import LocalExecutor
 
         return LocalExecutor(runtime)
     from protein_lab.execution.dask import DaskExecutor
 
-    return DaskExecutor(workers=workers, scheduler=scheduler)
+    place = None if store is None else msgspec.structs.replace(settings.store, objects=store.uri)
+    return DaskExecutor(workers, scheduler, cluster=settings.cluster, store=place)
 
 
 def _write_report(folder: Path) -> None:
@@ -177,27 +182,24 @@ class _ProgressBar:
     """Progress on a terminal, plain lines elsewhere."""
 
     def __init__(self, request: Any, quiet: bool) -> None:
-        from tqdm import tqdm
+        from protein_lab.execution.progress import DesignBar
 
         self._terminal = sys.stderr.isatty() and not quiet
         self._quiet, self._until = quiet, request.until
         self._total = request.num_wanted
         self._num_accepted = 0
-        unit = "design" if self._until is None else "accepted"
-        self._bar = tqdm(total=self._total, unit=unit, disable=not self._terminal)
+        self._bar = DesignBar(request, is_shown=self._terminal)
 
     def __enter__(self) -> _ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._bar.__exit__()
 
     def advance(self, finished: Any, number: int) -> None:
         """Show one more finished design."""
         self._num_accepted += finished.accepted
-        self._bar.update(1 if self._until is None else int(finished.accepted))
-        if self._until is not None:
-            self._bar.set_postfix(made=number)
+        self._bar.advance(finished, number)
         if not self._terminal and not self._quiet:
             state = finished.failed or ("accepted" if finished.accepted else "made")
             reached = (

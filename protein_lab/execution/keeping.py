@@ -17,6 +17,7 @@ import msgspec
 from protein_lab.errors import StoreError
 from protein_lab.settings import StoreSettings
 from protein_lab.store.blobs import Objects, open_objects
+from protein_lab.store.marker import mark
 from protein_lab.store.parts import PARTS, Parts
 
 _IDENTITY: Final = f"{PARTS}/identity"
@@ -51,8 +52,10 @@ def keeping_of(settings: StoreSettings) -> Keeping:
     Raises
     ------
     StoreError
-        When it cannot be written.
+        When it cannot be written, or belongs to something else.
     """
+    objects = open_objects(settings)
+    mark(objects)
     place = settings.objects
     if "://" not in place:
         place = str(Path(place).absolute())
@@ -60,7 +63,7 @@ def keeping_of(settings: StoreSettings) -> Keeping:
         objects=place,
         s3_endpoint=settings.s3_endpoint,
         s3_region=settings.s3_region,
-        identity=_identity(open_objects(settings)),
+        identity=_identity(objects),
     )
 
 

@@ -49,5 +49,4 @@ class WarmUp(WorkerPlugin):
         """Open the runtime, in a thread so that the worker goes on answering its scheduler."""
         spec = msgspec.json.decode(self._spec, type=RuntimeSpec)
         with suppress(ProteinLabError):  # the first design says what is the matter
-            runtime = await asyncio.to_thread(open_runtime, spec)
-            await asyncio.to_thread(lambda: runtime.relatives)
+            await asyncio.to_thread(open_runtime, spec)
