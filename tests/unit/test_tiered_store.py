@@ -1,0 +1,534 @@
+"""The tiered store: one computation, right answers after changes, and counts that add up."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from protein_lab.errors import IntegrityError, StoreError, TierError
+from protein_lab.store.entries import Entry
+from protein_lab.store.guard import Guard, RefusedError
+from protein_lab.store.memory import MemoryTier
+from protein_lab.store.tiered import TieredStore
+from tests.tier_faults import BytesCodec, DictRecord, FaultyTier, ManualClock, wait_until
+
+Parts = tuple[TieredStore[bytes], MemoryTier[bytes], list[FaultyTier], DictRecord, ManualClock]
+
+
+def build(is_written_once: bool = False) -> Parts:
+    """Make a store with two copies on a clock that stands still."""
+    clock = ManualClock()
+    copies = [FaultyTier("redis", 3600.0, clock), FaultyTier("database", 86_400.0, clock)]
+    memory: MemoryTier[bytes] = MemoryTier(100_000, 300.0, clock)
+    record = DictRecord(is_written_once)
+    store = TieredStore(memory, copies, record, BytesCodec(), failures=2, clock=clock)
+    return store, memory, copies, record, clock
+
+
+class TestMemory:
+    """Values in this process."""
+
+    def test_the_least_recently_used_makes_room(self) -> None:
+        """Bytes are the limit; what was read lately stays."""
+        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, ManualClock())
+        for key in "abc":
+            assert memory.put(key, key.encode(), 1, 1000)
+        assert memory.get("a") is not None
+        assert memory.put("d", b"d", 1, 1000)
+        assert sorted(memory.keys()) == ["a", "c", "d"]
+        assert memory.usage() <= 5000
+
+    def test_too_large_a_value_leaves_no_old_one(self) -> None:
+        """A newer value that does not fit still ends the older one."""
+        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, ManualClock())
+        assert memory.put("a", b"old", 1, 10)
+        assert not memory.put("a", b"new", 2, 10_000)
+        assert memory.get("a") is None
+
+    def test_versions_and_lives_only_grow(self) -> None:
+        """An older version, or the same with a shorter life, changes nothing."""
+        clock = ManualClock()
+        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, clock)
+        assert memory.put("a", b"2", 2, 10, remaining=5.0)
+        assert not memory.put("a", b"1", 1, 10)
+        assert not memory.put("a", b"2", 2, 10, remaining=4.0)
+        assert memory.put("a", b"2", 2, 10)
+        clock.now += 9.9
+        held = memory.get("a")
+        assert held is not None
+        assert held.value == b"2"
+        clock.now += 0.2
+        assert memory.get("a") is None
+        assert memory.usage() == 0
+
+    def test_many_threads(self) -> None:
+        """Threads that read, write and remove at once leave whole entries within the limit."""
+        memory: MemoryTier[bytes] = MemoryTier(20_000, 0.01)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+
+        def work(seed: int) -> None:
+            draw = random.Random(seed)
+            for number in range(400):
+                key = str(draw.randrange(40))
+                memory.put(key, key.encode(), number, draw.randrange(1500))
+                held = memory.get(key)
+                assert held is None or held.value == key.encode()
+                if number % 7 == 0:
+                    memory.delete(str(draw.randrange(40)))
+
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(work, range(8)))
+        finally:
+            sys.setswitchinterval(interval)
+        assert 0 <= memory.usage() <= 20_000
+
+
+class TestGuard:
+    """The circuit breaker of a copy."""
+
+    def test_opens_after_failures_in_a_row_and_heals(self) -> None:
+        """Failures in a row open it, a success in between does not count, time lets one try."""
+        clock = ManualClock()
+        tier = FaultyTier("redis", 10.0, clock)
+        guard = Guard(tier, failures=3, seconds=5.0, clock=clock)
+        for faults in ("dead", "dead", "", "dead", "crash", "dead"):
+            tier.fault = faults  # type: ignore[assignment] a literal
+            if faults:
+                with pytest.raises(TierError):
+                    guard.get("a")
+            else:
+                assert guard.get("a") is None
+        assert guard.is_open
+        calls = tier.calls
+        with pytest.raises(RefusedError):
+            guard.put(Entry(key="a", value=b"", version=1))
+        assert tier.calls == calls
+        clock.now += 5.1
+        with pytest.raises(TierError):
+            guard.get("a")
+        assert tier.calls == calls + 1
+        with pytest.raises(RefusedError):
+            guard.get("a")
+        clock.now += 5.1
+        tier.fault = ""
+        assert guard.get("a") is None
+        assert not guard.is_open
+        assert list(guard.keys()) == []
+
+    def test_damage_is_an_answer(self) -> None:
+        """A tier that finds damage answers; it is not kept away from."""
+        clock = ManualClock()
+        tier = FaultyTier("redis", 10.0, clock)
+        guard = Guard(tier, failures=1, clock=clock)
+        guard.put(Entry(key="a", value=b"1", version=1))
+        tier.held["a"] = (b"junk", 1, tier.held["a"][2])
+        for _ in range(3):
+            with pytest.raises(IntegrityError):
+                guard.get("a")
+        assert not guard.is_open
+
+    def test_a_tier_that_is_damaged_as_a_whole_fails(self) -> None:
+        """Damage that keeps it from taking a value is a failure like others."""
+        clock = ManualClock()
+        tier = FaultyTier("database", 10.0, clock)
+        tier.fault = "rotten"
+        guard = Guard(tier, failures=1, clock=clock)
+        with pytest.raises(TierError):
+            guard.put(Entry(key="a", value=b"1", version=1))
+        assert guard.is_open
+
+    def test_a_hanging_call_holds_up_no_other(self) -> None:
+        """Calls wait side by side, and of all callers one tries a tier that was left alone."""
+        clock = ManualClock()
+        tier = FaultyTier("redis", 10.0, clock)
+        guard = Guard(tier, failures=8, seconds=5.0, clock=clock)
+        gate = threading.Barrier(8, timeout=20)
+
+        def hang(_: str) -> None:
+            gate.wait()
+            raise TierError("too late")
+
+        tier.get = hang  # type: ignore[method-assign, assignment]
+        with ThreadPoolExecutor(8) as pool:
+            errors = list(pool.map(lambda _: _error(lambda: guard.get("a")), range(8)))
+        assert [type(error) for error in errors] == [TierError] * 8
+        assert guard.is_open
+        clock.now += 5.1
+        gate = threading.Barrier(2, timeout=20)
+        trial = threading.Thread(target=lambda: _error(lambda: guard.get("a")))
+        trial.start()
+        assert wait_until(lambda: gate.n_waiting == 1)
+        assert isinstance(_error(lambda: guard.get("a")), RefusedError)
+        gate.wait()
+        trial.join(20)
+
+    def test_a_wall_clock_that_steps_back_keeps_no_tier_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The breaker's time is not that of the wall."""
+        import datetime
+
+        import pybreaker
+
+        class Back(datetime.datetime):
+            @classmethod
+            def now(cls, tz: datetime.tzinfo | None = None) -> Back:
+                return cls.fromtimestamp(0, tz)
+
+        clock = ManualClock()
+        tier = FaultyTier("redis", 10.0, clock)
+        guard = Guard(tier, failures=1, seconds=5.0, clock=clock)
+        tier.fault = "dead"
+        assert isinstance(_error(lambda: guard.get("a")), TierError)
+        monkeypatch.setattr(pybreaker, "datetime", Back)
+        tier.fault = ""
+        clock.now += 5.1
+        assert guard.get("a") is None
+
+
+class TestChanges:
+    """What is read after a change is the change."""
+
+    def test_a_copy_that_missed_a_change_is_not_believed(self) -> None:
+        """A copy that was dead while a value was replaced or deleted comes back with the old."""
+        store, memory, copies, record, _ = build()
+        store.put("a", b"old")
+        store.put("b", b"old")
+        for copy in copies:
+            copy.fault = "dead"
+        store.put("a", b"new")
+        store.delete("b")
+        for copy in copies:
+            copy.fault = ""
+        assert copies[0].held["a"][0].endswith(b"old")
+        for key in "ab":
+            memory.delete(key)
+        assert store.get("b") is None
+        assert store.get("a") == b"new"
+        assert record.reads == 2
+
+    def test_a_copy_without_room_keeps_no_old_value(self) -> None:
+        """A full copy that cannot take the new value gives up the old one."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"old")
+        copies[0].fault = copies[1].fault = "full"
+        store.put("a", b"new")
+        memory.delete("a")
+        assert store.get("a") == b"new"
+
+    def test_a_clock_that_went_back_hides_no_new_value(self) -> None:
+        """After a restart with an earlier clock, the new value counts, not the later stamp."""
+        store, _, copies, record, clock = build()
+        store.put("a", b"old")
+        begun: TieredStore[bytes] = TieredStore(
+            MemoryTier(1000, 300.0, clock), copies, record, BytesCodec(), stamp=lambda: 5
+        )
+        begun.put("a", b"new")
+        again: TieredStore[bytes] = TieredStore(
+            MemoryTier(1000, 300.0, clock), copies, record, BytesCodec()
+        )
+        assert again.get("a") == b"new"
+
+    def test_what_comes_up_lives_no_longer_than_where_it_came_from(self) -> None:
+        """A copy that still lives for a little gives that little, less the time of reading."""
+        store, memory, copies, _, clock = build()
+        store.put("a", b"1")
+        copies[0].held.clear()
+        memory.delete("a")
+        clock.now += 86_400.0 - 100.0
+
+        def read_slowly() -> None:
+            clock.now += 40.0
+
+        copies[1].after_get = read_slowly
+        assert store.get("a") == b"1"
+        end = copies[1].held["a"][2]
+        held = memory.get("a")
+        assert held is not None
+        assert end - 40.0 <= held.until <= end
+        assert end - 40.0 <= copies[0].held["a"][2] <= end
+
+    def test_an_entry_of_another_key_is_damage(self) -> None:
+        """A copy that answers for another key is not believed, and that key is left alone."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"1")
+        memory.delete("a")
+        copies[0].fault = "stranger"
+        assert store.get("a") == b"1"
+        assert store.statistics()[1].damaged == 1
+        assert list(memory.keys()) == ["a"]
+
+    def test_changes_at_one_moment_keep_their_copies(self) -> None:
+        """Two values within one tick of the clock, or when it goes back, have an order."""
+        stamps = iter([100, 100, 50])
+        clock = ManualClock()
+        copy = FaultyTier("redis", 10.0, clock)
+        memory: MemoryTier[bytes] = MemoryTier(1000, 1.0, clock)
+        store: TieredStore[bytes] = TieredStore(
+            memory, [copy], DictRecord(), BytesCodec(), clock=clock, stamp=lambda: next(stamps)
+        )
+        for value in (b"1", b"2", b"3"):
+            store.put("a", value)
+            assert copy.held["a"][0].endswith(value)
+
+    def test_what_is_written_once_stays(self) -> None:
+        """A record that keeps the first value gives the first value, from every tier."""
+        store, memory, copies, _, _ = build(is_written_once=True)
+        assert store.put("a", b"first") == b"first"
+        assert store.put("a", b"second") == b"first"
+        assert store.get("a") == b"first"
+        memory.delete("a")
+        assert store.get("a") == b"first"
+        assert all(copy.held["a"][0].endswith(b"first") for copy in copies)
+
+    def test_a_failed_write_leaves_no_old_copy(self) -> None:
+        """When nobody knows whether the record took a value, only the record is asked."""
+        store, _, copies, record, _ = build()
+        store.put("a", b"old")
+        record.failure = StoreError("the disk is full")
+        with pytest.raises(StoreError, match="disk"):
+            store.put("a", b"new")
+        assert all("a" not in copy.held for copy in copies)
+        with pytest.raises(StoreError, match="disk"):
+            store.get("a")
+        record.failure = None
+        assert store.get("a") == b"old"
+
+    def test_a_value_that_must_stay_is_still_there(self) -> None:
+        """A deletion that the record refuses deletes nothing."""
+        store, _, _, record, _ = build()
+        store.put("a", b"1")
+        record.failure = StoreError("under a legal hold")
+        with pytest.raises(StoreError, match="hold"):
+            store.delete("a")
+        record.failure = None
+        assert store.get("a") == b"1"
+
+    def test_threads_never_read_what_was_before_their_last_look(self) -> None:
+        """Under writers, deleters, failing copies and readers, no reader sees time go back."""
+        store, _, copies, _, _ = build()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        done: dict[str, int] = dict.fromkeys("abc", -1)
+        locks = {key: threading.Lock() for key in "abc"}
+        end = time.monotonic() + 3.0
+        wrong: list[tuple[str, int, int | None]] = []
+
+        def write(seed: int) -> None:
+            draw = random.Random(seed)
+            while time.monotonic() < end:
+                key = draw.choice("abc")
+                with locks[key]:  # so that the order of changes is known
+                    number = done[key] + 1
+                    if draw.random() < 0.3:
+                        store.delete(key)
+                    else:
+                        store.put(key, str(number).encode())
+                    done[key] = number
+
+        def read(seed: int) -> None:
+            draw = random.Random(seed)
+            while time.monotonic() < end:
+                key = draw.choice("abc")
+                least = done[key]
+                found = store.get(key)
+                if found is not None and int(found) < least:
+                    wrong.append((key, least, int(found)))
+
+        def disturb() -> None:
+            draw = random.Random(0)
+            while time.monotonic() < end:
+                draw.choice(copies).fault = draw.choice(["", "", "dead", "full", "crash"])
+                time.sleep(0.002)
+
+        try:
+            work = [lambda s=s: write(s) for s in range(2)] + [
+                lambda s=s: read(s) for s in range(4)
+            ]
+            with ThreadPoolExecutor(8) as pool:
+                for each in [pool.submit(task) for task in [*work, disturb]]:
+                    each.result(60)
+        finally:
+            sys.setswitchinterval(interval)
+        assert not wrong, wrong[:5]
+        assert min(done.values()) > 5
+
+
+class TestOneComputation:
+    """Of all who miss a value one makes it."""
+
+    def test_two_hundred_threads_compute_once(self) -> None:
+        """A cold key that 200 threads want at once is computed once and read once."""
+        store, _, copies, record, _ = build()
+        calls: list[int] = []
+        gate = threading.Barrier(200, timeout=60)
+
+        def compute() -> bytes:
+            calls.append(1)
+            time.sleep(0.2)
+            return b"made"
+
+        def want(_: int) -> bytes:
+            gate.wait()
+            return store.get_or_compute("a", compute)
+
+        with ThreadPoolExecutor(200) as pool:
+            found = set(pool.map(want, range(200)))
+        assert found == {b"made"}
+        assert len(calls) == 1
+        assert record.held["a"][0] == b"made"
+        assert copies[0].calls <= 2
+
+    def test_readers_of_a_cold_key_ask_once(self) -> None:
+        """Readers that miss together wait for one look through the tiers."""
+        store, _, copies, record, _ = build()
+        record.held["a"] = (b"1", 1)
+        record.after_read = lambda: time.sleep(0.3)
+        gate = threading.Barrier(50, timeout=60)
+
+        def want(_: int) -> bytes | None:
+            gate.wait()
+            return store.get("a")
+
+        with ThreadPoolExecutor(50) as pool:
+            assert set(pool.map(want, range(50))) == {b"1"}
+        assert record.reads == 1
+        assert copies[0].calls <= 2
+
+    def test_an_error_reaches_all_and_is_not_kept(self) -> None:
+        """Everybody who waits gets the error; the next one computes again."""
+        store, *_ = build()
+        gate = threading.Barrier(5, timeout=60)
+
+        def fail() -> bytes:
+            assert wait_until(lambda: gate.n_waiting == 0)
+            time.sleep(0.2)
+            raise ArithmeticError("no fold")
+
+        def want(_: int) -> BaseException | None:
+            gate.wait()
+            return _error(lambda: store.get_or_compute("a", fail))
+
+        with ThreadPoolExecutor(5) as pool:
+            errors = list(pool.map(want, range(5)))
+        assert all(isinstance(error, ArithmeticError) for error in errors)
+        assert store.get_or_compute("a", lambda: b"made") == b"made"
+
+    def test_a_thread_that_ends_leaves_nobody_waiting(self) -> None:
+        """When the thread that computes is interrupted, one that waits computes instead."""
+        store, *_ = build()
+        begun = threading.Event()
+        waiting = threading.Event()
+
+        def interrupted() -> bytes:
+            begun.set()
+            waiting.wait(20)
+            time.sleep(0.2)
+            raise SystemExit
+
+        first = threading.Thread(
+            target=lambda: _error(lambda: store.get_or_compute("a", interrupted))
+        )
+        first.start()
+        assert begun.wait(20)
+
+        def second() -> bytes:
+            waiting.set()
+            return store.get_or_compute("a", lambda: b"made")
+
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(second).result(30) == b"made"
+        first.join(20)
+
+    def test_a_computation_that_needs_itself_is_refused(self) -> None:
+        """It would wait for itself for ever."""
+        store, *_ = build()
+
+        def compute() -> bytes:
+            return store.get_or_compute("a", compute)
+
+        with pytest.raises(StoreError, match="itself"):
+            store.get_or_compute("a", compute)
+        assert store.get("a") is None
+
+
+class TestCounts:
+    """What the statistics say, and what is brought up before it is asked for."""
+
+    def test_counts_add_up(self) -> None:
+        """Hits, misses, promotions, writes, errors and damage are those that happened."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"1")
+        assert store.get("a") == b"1"
+        memory.delete("a")
+        assert store.get("a") == b"1"
+        memory.delete("a")
+        copies[0].held["a"] = (b"junk", 10**30, copies[0].held["a"][2])
+        assert store.get("a") == b"1"
+        memory.delete("a")
+        copies[0].fault = "dead"
+        assert store.get("a") == b"1"
+        rows = {row.name: row for row in store.statistics()}
+        assert list(rows) == ["memory", "redis", "database", "objects"]
+        fields = ("hits", "misses", "promotions", "writes", "errors", "damaged")
+        told = {name: tuple(getattr(row, f) for f in fields) for name, row in rows.items()}
+        assert told == {
+            "memory": (1, 3, 3, 1, 0, 0),
+            "redis": (1, 0, 1, 1, 1, 1),
+            "database": (2, 0, 0, 1, 0, 0),
+            "objects": (0, 0, 0, 1, 0, 0),
+        }
+        assert rows["redis"].usage is None
+        assert store.statistics()[1].is_open
+        assert rows["objects"].usage == 1
+
+    def test_damage_everywhere_is_an_error_and_never_a_value(self) -> None:
+        """When all copies and the record are damaged, the reader is told so."""
+        store, memory, copies, record, _ = build()
+        store.put("a", b"1")
+        memory.delete("a")
+        for copy in copies:
+            copy.held["a"] = (b"", 1, copy.held["a"][2])
+        record.failure = IntegrityError("a chunk differs from its digest")
+        with pytest.raises(IntegrityError, match="chunk"):
+            store.get("a")
+        assert [row.damaged for row in store.statistics()] == [0, 1, 1, 1]
+
+    def test_warm_and_preload_bring_values_up(self) -> None:
+        """Values are in memory before anybody asks; what is missing or fails is left out."""
+        store, memory, _, record, _ = build()
+        for key in "abcd":
+            record.held[key] = (key.encode(), 1)
+        assert store.warm(["a", "b", "none"]) == 2
+        assert sorted(memory.keys()) == ["a", "b"]
+        store.preload(["c", "c", "none", "d"])
+        assert wait_until(lambda: sorted(memory.keys()) == ["a", "b", "c", "d"])
+        store.close()
+        store.preload(["none"])
+        assert not [t for t in threading.enumerate() if t.name == "protein-lab-preload"]
+
+    def test_preloading_is_dropped_when_there_is_too_much(self) -> None:
+        """A thousand keys do not pile up behind a slow record, and closing does not wait."""
+        store, _, _, record, _ = build()
+        gate = threading.Event()
+        record.after_read = lambda: gate.wait(20)
+        store.preload(str(number) for number in range(1000))
+        gate.set()
+        store.close()
+        assert record.reads < 1000
+
+
+def _error(call: Callable[[], object]) -> BaseException | None:
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 it is what the test looks at
+        return error
+    return None
