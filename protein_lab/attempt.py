@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -45,15 +46,21 @@ _KEEPS_PAIRS: Final = 0.5
 class Clock:
     """Seconds spent in each stage.
 
+    Parameters
+    ----------
+    before : mapping of str to float
+        What another clock's :meth:`total` said, to go on from there.
+
     Attributes
     ----------
     timings : dict of str to float
         By name of the stage.
     """
 
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
+    def __init__(self, before: Mapping[str, float] = MappingProxyType({})) -> None:
+        self.timings = {stage: spent for stage, spent in before.items() if stage != "total"}
+        self._last = time.perf_counter()
+        self._start = self._last - before.get("total", 0.0)
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap."""

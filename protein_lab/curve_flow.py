@@ -141,10 +141,11 @@ def guess_inputs(
     weight = backend.to_numpy(inputs.weight)
     curve = np.zeros(guess.shape)
     frame = np.tile(np.eye(3), (*guess.shape[:2], 1, 1))
-    for row, one in enumerate(np.asarray(guess, dtype=np.float64)):
-        count = int((weight[row] > 0).sum())
-        curve[row, :count] = one[:count]
-        frame[row, :count] = parallel_transport_frames(one[:count])
+    counts, wide = (weight > 0).sum(axis=1), np.asarray(guess, dtype=np.float64)
+    for count in np.unique(counts):
+        rows = counts == count  # curves of one length together
+        curve[rows, :count] = wide[rows, :count]
+        frame[rows, :count] = parallel_transport_frames(wide[rows, :count])
     told = np.full(len(guess), 0.0 if own else NO_GUESS)
     return inputs._replace(
         curve=backend.asarray(curve),

@@ -34,6 +34,7 @@ from protein_lab.design.sequence_options import SequenceDraw
 from protein_lab.design.sequences import sequence_stream
 from protein_lab.design.steering import Steering
 from protein_lab.design.until import Search, Tally
+from protein_lab.draft import Draft, failed_design
 from protein_lab.errors import GeometryError, InvalidRequestError, ProteinLabError
 from protein_lab.metrics import tm_align
 from protein_lab.protein import Protein
@@ -44,7 +45,18 @@ from protein_lab.store.schema import Design, DesignResult
 from protein_lab.typing import Fault, FloatArray
 from protein_lab.validation import ValidationOptions, measure_novelty, validate
 
-__all__ = ["Design", "DesignResult", "Plan", "Runtime", "assemble", "design", "design_one", "plan"]
+__all__ = [
+    "Design",
+    "DesignResult",
+    "Plan",
+    "Runtime",
+    "assemble",
+    "design",
+    "design_one",
+    "draft_one",
+    "finish_one",
+    "plan",
+]
 
 MAX_ATTEMPTS: Final = 4
 """Curves that a design tries until a backbone passes the checks of its preset."""
@@ -138,50 +150,118 @@ def design_one(request: DesignRequest, index: int, runtime: Runtime) -> Design:
     Design
         Its ``failed`` says why when no backbone came out.
     """
-    clock = Clock()
-    blueprint, source = Blueprint(""), ""
+    drafted = draft_one(request, index, runtime)
+    return drafted if isinstance(drafted, Design) else finish_one(request, drafted, runtime)
+
+
+def draft_one(request: DesignRequest, index: int, runtime: Runtime) -> Draft | Design:
+    """Sample and refine one backbone, the part of :func:`design_one` that a GPU can speed up.
+
+    Parameters
+    ----------
+    request, index, runtime
+        As for :func:`design_one`.
+
+    Returns
+    -------
+    Draft or Design
+        What :func:`finish_one` goes on with, or a failed design.
+    """
+    clock, blueprint = Clock(), Blueprint("")
     try:
         with one_thread(runtime):
             rng = _stream(request, index)
             question = draw_question(request, rng, runtime.corpus)
             blueprint = question.blueprint
-            hits = without_fold(request) or runtime.hits(blueprint)
-            first = index % len(hits) if question.is_fixed else 0
-            # likely folds come several times; another try takes another one
-            order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
-            steering = Steering.of(request.constraints, question.layout)
-            task = Task(request, runtime, question, steering, clock)
-            made = attempt(task, order, rng, (index, 0))
-            for following in range(1, MAX_ATTEMPTS):
-                if made.candidate.is_acceptable:
-                    break
-                cut = following % len(order)
-                again = order[cut:] + order[:cut]
-                if following == MAX_ATTEMPTS - 1 and runtime.has_curves:
-                    # no fold that was tried suits the blueprint: the operator folds it alone
-                    again = (POLYMER,)
-                made = max(
-                    made,
-                    attempt(task, again, rng, (index, following)),
-                    key=lambda item: item.candidate.rank,
-                )
-            if made.candidate.is_knotted:
-                raise GeometryError(
-                    f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
-                    "Ask for more designs, or for another seed.",
-                )
-            source = source_of(made.hit, runtime.corpus)
-            return _measure(request, index, runtime, question, made, clock)
+            made = _best_attempt(request, index, runtime, question, rng, clock)
+            spread = runtime.calibrator.uncertainty(
+                made.drawn,
+                request.steps,
+                made.candidate.backbone[:, 1],
+                blueprint.secondary_structure,
+                made.curve,
+            )
+            return Draft(
+                index=index,
+                backbone=made.candidate.backbone,
+                uncertainty=spread,
+                source=source_of(made.hit, runtime.corpus),
+                chain_index=made.hit.chain_index,
+                metrics=made.candidate.metrics | made.searched,
+                field_metrics=made.candidate.field_metrics,
+                timings=clock.total(),
+            )
     except _EXPECTED_FAILURES as error:
-        return Design(
-            index=index,
-            backbone=np.zeros((0, 4, 3), dtype=np.float32),
-            uncertainty=np.zeros(0, dtype=np.float32),
-            blueprint=blueprint,
-            source=source,
-            failed=str(error) or type(error).__name__,
-            timings=clock.total(),
+        return failed_design(index, _reason(error), clock.total(), blueprint)
+
+
+def finish_one(request: DesignRequest, draft: Draft, runtime: Runtime) -> Design:
+    """Draw sequences for a drafted backbone, measure and validate it.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        The one that the draft was made for.
+    draft : Draft
+        From :func:`draft_one`.
+    runtime : Runtime
+        As the draft was made with, on this or another machine.
+    """
+    clock, blueprint = Clock(draft.timings), Blueprint("")
+    try:
+        with one_thread(runtime):
+            question = draw_question(request, _stream(request, draft.index), runtime.corpus)
+            blueprint = question.blueprint
+            return _measure(request, draft, runtime, question, clock)
+    except _EXPECTED_FAILURES as error:
+        return failed_design(draft.index, _reason(error), clock.total(), blueprint, draft.source)
+
+
+def _best_attempt(
+    request: DesignRequest,
+    index: int,
+    runtime: Runtime,
+    question: Question,
+    rng: np.random.Generator,
+    clock: Clock,
+) -> Attempt:
+    """Try folds until a backbone is acceptable, and give the best.
+
+    Raises
+    ------
+    GeometryError
+        When every one is knotted.
+    """
+    hits = without_fold(request) or runtime.hits(question.blueprint)
+    first = index % len(hits) if question.is_fixed else 0
+    # likely folds come several times; another try takes another one
+    order = tuple(dict.fromkeys(hits[first:] + hits[:first]))
+    steering = Steering.of(request.constraints, question.layout)
+    task = Task(request, runtime, question, steering, clock)
+    made = attempt(task, order, rng, (index, 0))
+    for following in range(1, MAX_ATTEMPTS):
+        if made.candidate.is_acceptable:
+            break
+        cut = following % len(order)
+        again = order[cut:] + order[:cut]
+        if following == MAX_ATTEMPTS - 1 and runtime.has_curves:
+            # no fold that was tried suits the blueprint: the operator folds it alone
+            again = (POLYMER,)
+        made = max(
+            made,
+            attempt(task, again, rng, (index, following)),
+            key=lambda item: item.candidate.rank,
         )
+    if made.candidate.is_knotted:
+        raise GeometryError(
+            f"Each of the {MAX_ATTEMPTS} folds that were tried gave a knotted chain.",
+            "Ask for more designs, or for another seed.",
+        )
+    return made
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _draw(
@@ -197,32 +277,22 @@ def _draw(
 
 
 def _measure(
-    request: DesignRequest,
-    index: int,
-    runtime: Runtime,
-    question: Question,
-    made: Attempt,
-    clock: Clock,
+    request: DesignRequest, draft: Draft, runtime: Runtime, question: Question, clock: Clock
 ) -> Design:
     """Measure and validate one design."""
-    best, states = made.candidate, question.blueprint.secondary_structure
-    spread = runtime.calibrator.uncertainty(
-        made.drawn, request.steps, best.backbone[:, 1], states, made.curve
-    )
-    draw = _draw(request, index, runtime, question.layout, best.backbone)
+    index, spread = draft.index, draft.uncertainty
+    draw = _draw(request, index, runtime, question.layout, draft.backbone)
     clock.lap("sequence")
-    protein = Protein.from_backbone(best.backbone, draw.best, spread, name=f"design_{index}")
+    protein = Protein.from_backbone(draft.backbone, draw.best, spread, name=f"design_{index}")
     novelty = measure_novelty(protein, runtime.relatives)
     options = ValidationOptions(
         backend=runtime.operator.backend.name, weights=runtime.weights, seed=request.seed
     )
     checks = (*validate(protein, request.preset, options), novelty)
     measurements = tuple(item.evaluate(protein, question.layout) for item in request.constraints)
-    metrics = (
-        best.metrics | made.searched | {"mean_uncertainty": float(spread.mean())} | draw.metrics
-    )
-    if made.hit.chain_index >= 0:
-        chain = runtime.corpus.chain(made.hit.chain_index)
+    metrics = draft.metrics | {"mean_uncertainty": float(spread.mean())} | draw.metrics
+    if draft.chain_index >= 0:
+        chain = runtime.corpus.chain(draft.chain_index)
         found = tm_align(protein.ca, protein.sequence, chain.backbone[:, 1], chain.sequence)
         metrics["tm_to_source"] = found.tm_a
     if novelty.value is not None:
@@ -230,16 +300,16 @@ def _measure(
     clock.lap("measure")
     return Design(
         index=index,
-        backbone=best.backbone,
+        backbone=draft.backbone,
         uncertainty=spread,
         blueprint=question.blueprint,
-        source=source_of(made.hit, runtime.corpus),
+        source=draft.source,
         sequences=draw.drawn,
         sequence_failed=draw.failed,
         measurements=measurements,
         checks=checks,
         metrics=metrics,
-        field_metrics=best.field_metrics,
+        field_metrics=draft.field_metrics,
         timings=clock.total(),
     )
 

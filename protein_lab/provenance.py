@@ -30,12 +30,9 @@ def provenance(
         With their timings.
     """
     backend = runtime.operator.backend
-    names = ["numpy", "scipy", "biotite", "tmtools"]
-    names += [backend.name] if backend.name != "numpy" else []
     stages = sorted({stage for item in designs for stage in item.timings})
     return {
-        "versions": {"protein_lab": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in names},
+        "versions": {"python": platform.python_version()} | dict(package_versions(backend.name)),
         "platform": f"{platform.system()} {platform.machine()}",
         "results_version": RESULTS_VERSION,
         "operator": runtime.operator.name,
@@ -52,6 +49,19 @@ def provenance(
             stage: float(sum(item.timings.get(stage, 0.0) for item in designs)) for stage in stages
         },
     }
+
+
+def package_versions(backend: str) -> tuple[tuple[str, str], ...]:
+    """List the packages that have a part in the bits of a design, with their versions.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the array backend.
+    """
+    names = ["numpy", "scipy", "biotite", "tmtools"]
+    names += [backend] if backend != "numpy" else []
+    return (("protein_lab", __version__), *((name, _version(name)) for name in names))
 
 
 def _version(package: str) -> str:

@@ -164,6 +164,14 @@ class Backend(Protocol):
         """Normalize the last axis to zero mean and unit variance, epsilon 1e-5."""
         ...
 
+    def norm(self, arrays: Parameters, /) -> float:
+        """Euclidean norm of all arrays together."""
+        ...
+
+    def averaged(self, means: Parameters, values: Parameters, decay: float, /) -> dict[str, Array]:
+        """Move running means towards values: ``decay`` of the old, the rest of the new."""
+        ...
+
     def stop_gradient(self, value: Array, /) -> Array:
         """Return ``value`` as a constant for differentiation."""
         ...

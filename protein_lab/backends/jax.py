@@ -43,6 +43,15 @@ class JaxBackend:
     abs = staticmethod(jnp.abs)
     silu = staticmethod(jax.nn.silu)
     softplus = staticmethod(jax.nn.softplus)
+
+    def norm(self, arrays: Parameters, /) -> float:
+        """Euclidean norm of all arrays together."""
+        return float(sum((value * value).sum() for value in arrays.values())) ** 0.5
+
+    def averaged(self, means: Parameters, values: Parameters, decay: float, /) -> dict[str, Array]:
+        """Move running means towards values; see the protocol."""
+        return {name: old * decay + values[name] * (1.0 - decay) for name, old in means.items()}
+
     stop_gradient = staticmethod(jax.lax.stop_gradient)
 
     def asarray(self, value: Any, dtype: str = "float32") -> Array:

@@ -107,6 +107,14 @@ class NumpyBackend:
         variance = np.mean(centered * centered, axis=-1, keepdims=True)
         return centered / np.sqrt(variance + value.dtype.type(1e-5)) * scale + shift
 
+    def norm(self, arrays: Parameters, /) -> float:
+        """Euclidean norm of all arrays together."""
+        return float(sum((value * value).sum() for value in arrays.values())) ** 0.5
+
+    def averaged(self, means: Parameters, values: Parameters, decay: float, /) -> dict[str, Array]:
+        """Move running means towards values; see the protocol."""
+        return {name: old * decay + values[name] * (1.0 - decay) for name, old in means.items()}
+
     def stop_gradient(self, value: Array) -> Array:
         """Return ``value``; NumPy does not differentiate."""
         return value

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 from torch.nn import functional
+from torch.optim import swa_utils
 
 from protein_lab.backends.base import Array, Parameters
 from protein_lab.errors import BackendError
@@ -158,6 +159,16 @@ class TorchBackend:
     def layer_norm(self, value: Array, scale: Array, shift: Array) -> Array:
         """Normalize the last axis to zero mean and unit variance, epsilon 1e-5."""
         return functional.layer_norm(value, value.shape[-1:], scale, shift, 1e-5)
+
+    def norm(self, arrays: Parameters, /) -> float:
+        """Euclidean norm of all arrays together."""
+        return float(torch.nn.utils.get_total_norm(list(arrays.values())))
+
+    def averaged(self, means: Parameters, values: Parameters, decay: float, /) -> dict[str, Array]:
+        """Move running means towards values, in place and in few kernels; see the protocol."""
+        move = swa_utils.get_ema_multi_avg_fn(decay)
+        move(list(means.values()), [values[name].detach() for name in means], 1)
+        return dict(means)
 
     def stop_gradient(self, value: Array) -> Array:
         """Return ``value`` as a constant for differentiation."""

@@ -12,6 +12,8 @@ from protein_lab.cli import (
     resources,
     searching,
     sequences,
+    storing,
+    tending,
     training,
     validating,
 )
@@ -26,6 +28,8 @@ __all__ = [
     "resources",
     "searching",
     "sequences",
+    "storing",
+    "tending",
     "training",
     "validating",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def design(
     backend: Backend | None = None,
     workers: int = 1,
     scheduler: str | None = None,
+    store: str | None = None,
     report: bool = True,
     as_json: Json = False,
 ) -> int:
@@ -42,7 +44,7 @@ def design(
     request
         JSON file with the request.
     out
-        Output folder; ``out/NAME`` of the request file unless given.
+        Output folder; unless given ``out/NAME`` of the request file, or none with --store.
     num_designs, seed, operator, backend
         Take the place of what the request says.
     until_accepted
@@ -53,8 +55,11 @@ def design(
         Worker processes on this machine; 1 computes here.
     scheduler
         Address of a running Dask scheduler.
+    store
+        Store that keeps the result, and the designs of a run until it is finished: a folder,
+        ``file://``, ``s3://BUCKET/PREFIX``. What is in it already is not made again.
     report
-        Write ``report.html`` too.
+        Write ``report.html`` too, in the output folder.
     as_json
         Print the summary as JSON.
     """
@@ -74,23 +79,45 @@ def design(
             "--num-designs means nothing where designs are made until enough are accepted.",
             "Use --until-accepted, --max-samples and --seconds, or a request without until.",
         )
-    folder = out or Path("out") / request.stem
+    folder = out if out is not None or store is not None else Path("out") / request.stem
     runtime = Runtime.open(asked)
-    bar = _ProgressBar(asked, quiet=as_json)
-    with OutputFolder(folder, asked, runtime.request_id(asked)) as output, bar:
+    with ExitStack() as opened:
+        output = None
+        if folder is not None:
+            output = opened.enter_context(OutputFolder(folder, asked, runtime.request_id(asked)))
+        kept = None if store is None else opened.enter_context(_store(store))
+        bar = opened.enter_context(_ProgressBar(asked, quiet=as_json))
         result = run_request(
-            asked, runtime, executor=_executor(runtime, workers, scheduler), output=output,
-            progress=bar.advance,
+            asked, runtime, executor=_executor(runtime, workers, scheduler, kept), output=output,
+            store=kept, progress=bar.advance,
         )  # fmt: skip
     _tell_of_sequences(result)
-    if report and not (folder / "report.html").exists():
+    if folder is not None and report and not (folder / "report.html").exists():
         _write_report(folder)
+    _show(result, folder, as_json)
+    return EXIT_DONE if result.num_accepted >= asked.num_wanted else EXIT_TOO_FEW_ACCEPTED
+
+
+def _store(uri: str) -> Any:
+    from protein_lab.store.open import open_store
+
+    return open_store(uri=uri)
+
+
+def _show(result: Any, folder: Path | None, as_json: bool) -> None:
+    """Print the summary, or the outcome and where to find more."""
+    from protein_lab.store.summary import encode_summary, summarize
+
     if as_json:
-        print((folder / "summary.json").read_text(encoding="utf-8"))
+        print(
+            (folder / "summary.json").read_text(encoding="utf-8") if folder is not None
+            else encode_summary(summarize(result)).decode()
+        )  # fmt: skip
+    elif folder is None:
+        print(f"{result.outcome}\nStored as {result.request_id}")
     else:
         page = folder / "report.html"
         print(f"{result.outcome}\n{folder}/summary.json  {page if page.exists() else ''}".rstrip())
-    return EXIT_DONE if result.num_accepted >= asked.num_wanted else EXIT_TOO_FEW_ACCEPTED
 
 
 def _tell_of_sequences(result: Any) -> None:
@@ -124,16 +151,21 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if value not in (None, {})}
 
 
-def _executor(runtime: Any, workers: int, scheduler: str | None) -> Any:
+def _executor(runtime: Any, workers: int, scheduler: str | None, store: Any) -> Any:
+    from protein_lab.settings import Settings
+
     if workers < 1:
         raise ProteinLabError(f"--workers must be at least 1, but it is {workers}.")
-    if workers == 1 and scheduler is None:
+    settings = Settings.from_environment()
+    here = settings.cluster.kind == "local" and not settings.cluster.gpus
+    if workers == 1 and scheduler is None and here:
         from protein_lab.execution.local import LocalExecutor
 
         return LocalExecutor(runtime)
     from protein_lab.execution.dask import DaskExecutor
 
-    return DaskExecutor(workers=workers, scheduler=scheduler)
+    place = None if store is None else msgspec.structs.replace(settings.store, objects=store.uri)
+    return DaskExecutor(workers, scheduler, cluster=settings.cluster, store=place)
 
 
 def _write_report(folder: Path) -> None:
@@ -150,27 +182,24 @@ class _ProgressBar:
     """Progress on a terminal, plain lines elsewhere."""
 
     def __init__(self, request: Any, quiet: bool) -> None:
-        from tqdm import tqdm
+        from protein_lab.execution.progress import DesignBar
 
         self._terminal = sys.stderr.isatty() and not quiet
         self._quiet, self._until = quiet, request.until
         self._total = request.num_wanted
         self._num_accepted = 0
-        unit = "design" if self._until is None else "accepted"
-        self._bar = tqdm(total=self._total, unit=unit, disable=not self._terminal)
+        self._bar = DesignBar(request, is_shown=self._terminal)
 
     def __enter__(self) -> _ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._bar.__exit__()
 
     def advance(self, finished: Any, number: int) -> None:
         """Show one more finished design."""
         self._num_accepted += finished.accepted
-        self._bar.update(1 if self._until is None else int(finished.accepted))
-        if self._until is not None:
-            self._bar.set_postfix(made=number)
+        self._bar.advance(finished, number)
         if not self._terminal and not self._quiet:
             state = finished.failed or ("accepted" if finished.accepted else "made")
             reached = (

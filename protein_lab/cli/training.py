@@ -26,6 +26,7 @@ def train(
     shipped: bool = False,
     seed: int | None = None,
     checkpoint_minutes: float = 5.0,
+    loaders: int = 0,
 ) -> int:
     """Train an operator on the corpus; leaves a checkpoint that --resume continues exactly.
 
@@ -58,6 +59,8 @@ def train(
         Seed of weights, batches and noise; 0 unless given.
     checkpoint_minutes
         Minutes between two checkpoints.
+    loaders
+        Processes that make batches ahead; a GPU needs 6 or more.
     """
     from protein_lab.models.weights import OPERATORS, load_operator
     from protein_lab.training.corpus import Corpus
@@ -68,7 +71,7 @@ def train(
         raise ProteinLabError(
             f"The operator must be one of {', '.join(OPERATORS)}, but it is {operator!r}."
         )
-    _check_numbers(hours, steps, checkpoint_minutes)
+    _check_numbers(hours, steps, checkpoint_minutes, loaders)
     if operator == "quality":
         given = (hours, recipe, resume or None, change_options or None, shipped or None)
         if any(value is not None for value in given):
@@ -84,7 +87,8 @@ def train(
         operator, folder, Corpus.open(), options, config=config, backend=backend,
         device=device or (plan.device if plan else "cpu"),
         resume=resume, change_options=change_options,
-        initial=load_operator(operator, "numpy").params if shipped else None, say=say,
+        initial=load_operator(operator, "numpy").params if shipped else None,
+        loaders=loaders, say=say,
     )  # fmt: skip
     if steps:
         trainer.set_steps(steps)
@@ -122,13 +126,17 @@ def _train_quality(
     return EXIT_DONE
 
 
-def _check_numbers(hours: float | None, steps: int, checkpoint_minutes: float) -> None:
+def _check_numbers(
+    hours: float | None, steps: int, checkpoint_minutes: float, loaders: int
+) -> None:
     """Refuse times and steps that no run can have."""
     if (hours is not None and not 0.0 < hours < 1e6) or steps < 0 or not checkpoint_minutes >= 0:
         raise ProteinLabError(
             "Expected hours above 0, a number of steps and minutes not below 0, but got "
             f"{hours} hours, {steps} steps and {checkpoint_minutes} minutes."
         )
+    if not 0 <= loaders <= 256:
+        raise ProteinLabError(f"Expected 0 to 256 loaders, but got {loaders}.")
 
 
 class _Bar:

@@ -1,20 +1,24 @@
-"""What every executor does, and the one task that a worker runs."""
+"""What every executor does, and what it needs to know of the runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import msgspec
 
 from protein_lab import engine
-from protein_lab.constraints.custom import Custom
 from protein_lab.design.request import DesignRequest
-from protein_lab.errors import ExecutionError, ProteinLabError
+from protein_lab.errors import ExecutionError
+from protein_lab.provenance import package_versions
 from protein_lab.settings import Settings
-from protein_lab.store.schema import Design, encode_design
+from protein_lab.store.schema import Design
+
+_OPENING = Lock()
+"""Two threads that open the same runtime at once would both load it."""
 
 OnDesign = Callable[[Design], None]
 ShouldStop = Callable[[], bool]
@@ -32,6 +36,8 @@ class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
         As in the request, with ``auto`` already resolved.
     weights_digest, corpus_digest : str
         What the worker must find; empty to take what is there.
+    versions : tuple of (str, str)
+        Packages, with their versions, that the worker must have.
     weights, corpus : str or None
         Places of the assets when they are not those of the package.
     """
@@ -40,6 +46,7 @@ class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     weights_digest: str = ""
     corpus_digest: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
     weights: str | None = None
     corpus: str | None = None
 
@@ -52,6 +59,9 @@ class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class Executor(Protocol):
     """Makes designs somewhere."""
+
+    keeps_designs: bool
+    """Whether designs are in the store already when they are handed over."""
 
     def run(
         self,
@@ -84,30 +94,39 @@ class Executor(Protocol):
         ...
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker sends back: a design, or what a user has to mend."""
-
-    design: bytes | None = None
-    problem: str = ""
-    remedy: str = ""
-
-
-@lru_cache(maxsize=4)
 def open_runtime(spec: RuntimeSpec) -> engine.Runtime:
     """Open a runtime once per process.
 
     Raises
     ------
     ExecutionError
-        When the weights or the corpus here are not those of the specification.
+        When packages, weights or corpus here are not those of the specification.
     """
+    with _OPENING:
+        return _open_runtime(spec)
+
+
+@lru_cache(maxsize=4)
+def _open_runtime(spec: RuntimeSpec) -> engine.Runtime:
+    here = dict(package_versions(spec.backend))
+    other = [
+        f"{name} {version}, but has {here.get(name, 'none')}"
+        for name, version in spec.versions
+        if here.get(name) != version
+    ]
+    if other:
+        raise ExecutionError(
+            f"A worker expected {'; '.join(other)}.",
+            "Install the same versions on every worker; others might give other designs.",
+        )
     runtime = engine.Runtime.open(spec.operator, backend=spec.backend, settings=spec.settings())
     found = spec_of(runtime)
     for asset in ("weights_digest", "corpus_digest"):
-        wanted, here = getattr(spec, asset), getattr(found, asset)
-        if wanted and wanted != here:
+        wanted, here_too = getattr(spec, asset), getattr(found, asset)
+        if wanted and wanted != here_too:
             raise ExecutionError(
-                f"A worker expected {asset.replace('_', ' ')} {wanted[:12]}, but has {here[:12]}.",
+                f"A worker expected {asset.replace('_', ' ')} {wanted[:12]}, but has "
+                f"{here_too[:12]}.",
                 "Install the same version of protein_lab and its assets on every worker.",
             )
     return runtime
@@ -122,38 +141,7 @@ def spec_of(runtime: engine.Runtime, settings: Settings | None = None) -> Runtim
         backend=runtime.operator.backend.name,
         weights_digest=runtime.digest,
         corpus_digest=runtime.corpus.digest,
+        versions=package_versions(runtime.operator.backend.name),
         weights=None if used.weights == default.weights else str(used.weights.resolve()),
         corpus=None if used.corpus == default.corpus else str(used.corpus.resolve()),
     )
-
-
-def _require_custom(request: DesignRequest) -> None:
-    """Make sure that constraints which users wrote are known in this process too.
-
-    Raises
-    ------
-    ExecutionError
-        When one is not, or cannot be made.
-    """
-    for number, item in enumerate(request.constraints):
-        for fault in item.faults(f"$.constraints[{number}]") if isinstance(item, Custom) else ():
-            raise ExecutionError(
-                f"{fault.path}: {fault.message}",
-                "Install a package with the constraint as an entry point on every worker.",
-            )
-
-
-def compute_design(request: bytes, spec: bytes, index: int) -> bytes:
-    """Make one design in this process; the task that travels to a worker.
-
-    Only bytes go in and come out: a worker needs this package, not the caller's classes. Errors
-    that a user can mend come back in the reply, since trying again would not help.
-    """
-    question = msgspec.json.decode(request, type=DesignRequest)
-    try:
-        _require_custom(question)
-        runtime = open_runtime(msgspec.json.decode(spec, type=RuntimeSpec))
-        reply = Reply(design=encode_design(engine.design_one(question, index, runtime)))
-    except ProteinLabError as error:
-        reply = Reply(problem=error.problem, remedy=error.remedy)
-    return msgspec.msgpack.encode(reply)

@@ -18,6 +18,8 @@ class LocalExecutor:
         An open runtime to use; by default one is opened from the specification and kept.
     """
 
+    keeps_designs = False
+
     def __init__(self, runtime: engine.Runtime | None = None) -> None:
         self._runtime = runtime
 

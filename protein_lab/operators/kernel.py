@@ -26,7 +26,7 @@ def by_rows(
     """Make something of all pairs of points; where they are many, for some rows at a time.
 
     What is made in between then stays in the cache of the processor, and memory holds the result
-    alone.
+    alone. A GPU makes all at once: it would wait for the many small calls.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def by_rows(
     axis : int
         Axis of the result along which first points lie.
     """
-    if batch * size * size <= WHOLE_PAIRS:
+    if batch * size * size <= WHOLE_PAIRS or backend.device != "cpu":
         return make(slice(0, size))
     step = max(1, _PAIRS_AT_ONCE // (batch * size))
     parts = [make(slice(row, min(row + step, size))) for row in range(0, size, step)]

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from protein_lab.constants import BACKBONE_ATOMS
@@ -26,7 +27,7 @@ VERDICTS: tuple[str, ...] = get_args(Verdict)
 _ABSENT = -1
 _SEQUENCE_ARRAYS = ("drawn_sequence", "sequence_score", "residue_probability", "residue_entropy")
 _CHUNK_BYTES = 1 << 20
-_STRING_WARNING = ".*data type.*"
+STRING_WARNING = ".*data type.*"
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,19 +55,21 @@ class _Variable:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def write_designs(folder: Path, designs: Sequence[Design], attributes: dict[str, Any]) -> None:
+def write_designs(
+    target: Path | Store, designs: Sequence[Design], attributes: dict[str, Any]
+) -> None:
     """Write designs as one Zarr v3 group.
 
     Parameters
     ----------
-    folder : Path
-        An empty folder.
+    target : Path or Store
+        An empty folder, or an empty store of Zarr.
     designs : sequence of Design
         In the order in which they are to be kept.
     attributes : dict
         JSON values for the group.
     """
-    group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
+    group = zarr.create_group(target, zarr_format=3, attributes=attributes)
     variables = [
         *_coordinates(designs),
         *_geometry(designs),
@@ -80,8 +83,15 @@ def write_designs(folder: Path, designs: Sequence[Design], attributes: dict[str,
         _write(group, variable)
 
 
-def read_designs(folder: Path) -> tuple[dict[str, Any], tuple[Design, ...]]:
+def read_designs(source: Path | Store, place: str) -> tuple[dict[str, Any], tuple[Design, ...]]:
     """Read the group's attributes and its designs.
+
+    Parameters
+    ----------
+    source : Path or Store
+        Where the group is.
+    place : str
+        What to call it in an error.
 
     Raises
     ------
@@ -90,7 +100,7 @@ def read_designs(folder: Path) -> tuple[dict[str, Any], tuple[Design, ...]]:
     """
     name = "zarr.json"
     try:
-        group = zarr.open_group(folder, mode="r", zarr_format=3, use_consolidated=False)
+        group = zarr.open_group(source, mode="r", zarr_format=3, use_consolidated=False)
         attributes = dict(group.attrs)
         values = {}
         for name in ("backbone", "uncertainty", "length", "record", *_SEQUENCE_ARRAYS):
@@ -107,7 +117,7 @@ def read_designs(folder: Path) -> tuple[dict[str, Any], tuple[Design, ...]]:
         )
     except (KeyError, ValueError, RuntimeError, OSError, msgspec.MsgspecError) as error:
         raise IntegrityError(
-            f"Expected intact designs in {folder}; reading {name} failed: {error}.",
+            f"Expected intact designs in {place}; reading {name} failed: {error}.",
             "Restore it from a copy, or delete it and run the request again.",
         ) from error
     return attributes, designs
@@ -298,7 +308,7 @@ def _write(group: zarr.Group, variable: _Variable) -> None:
         chunks = (max(1, min(len(values), _CHUNK_BYTES // per_design)), *chunks[1:])
     with warnings.catch_warnings():
         # Variable-length text is written by zarr and read by xarray, but not yet specified.
-        warnings.filterwarnings("ignore", message=_STRING_WARNING)
+        warnings.filterwarnings("ignore", message=STRING_WARNING)
         array = group.create_array(
             variable.name,
             shape=values.shape,

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from protein_lab.errors import StoreError
+from protein_lab.settings import StoreSettings
 from protein_lab.store.files import (
     is_scratch,
+    scratch_folder,
     scratch_name,
     storing,
     sync_folder,
+    sync_tree,
     write_durable,
 )
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+_LOCK = ".lock"
+_OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+_TRIES = 8
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +87,42 @@ class Objects(Protocol):
         """
         ...
 
-    def delete(self, path: str) -> None:
-        """Remove an object; one that is not there is no error."""
+    def replace(self, path: str, data: bytes, expected: bytes) -> bool:
+        """Write an object in the place of one whose content is known, in one step.
+
+        Returns
+        -------
+        bool
+            False when the content is not ``expected``, or none is there: of several writers that
+            saw the same content exactly one gets True.
+        """
+        ...
+
+    def write_folder(self, folder: str, objects: Mapping[str, bytes]) -> bool:
+        """Write a folder of objects in one step, if it is absent.
+
+        Returns
+        -------
+        bool
+            False, and nothing is written, when something is there, or when the place cannot do
+            this in one step.
+        """
+        ...
+
+    def delete(self, *paths: str) -> None:
+        """Remove objects; one that is not there is no error."""
+        ...
+
+    def discard(self, path: str, expected: bytes) -> None:
+        """Remove an object whose content is known; it stays where that is not one step."""
+        ...
+
+    def sweep(self, until: datetime, dry_run: bool = False) -> Iterator[ObjectInfo]:
+        """Remove what writers that died before ``until`` left half written, and tell what."""
+        ...
+
+    def arrays(self, folder: str) -> Store:
+        """Give a folder as a store that Zarr reads from."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -109,37 +156,134 @@ class LocalObjects:
     def write(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write an object; see :meth:`Objects.write`."""
         place = self._place(path)
+
+        def attempt() -> bool:
+            self._make_folder(place.parent)
+            if if_absent:
+                return _create_durable(place, data)
+            write_durable(place, data)
+            return True
+
+        with storing(place):
+            return _with_folder(attempt)
+
+    def replace(self, path: str, data: bytes, expected: bytes) -> bool:
+        """Write in the place of known content; see :meth:`Objects.replace`."""
+        place = self._place(path)
+        with self._locked(place):
+            if not _holds(place, expected):
+                return False
+            write_durable(place, data)
+            return True
+
+    def write_folder(self, folder: str, objects: Mapping[str, bytes]) -> bool:
+        """Write a folder of objects and give it its name last; see :meth:`Objects.write_folder`."""
+        place = self._place(folder)
         with storing(place):
             self._make_folder(place.parent)
-            if not if_absent:
-                write_durable(place, data)
-                return True
-            return _create_durable(place, data)
+            with scratch_folder(place) as scratch:
+                for path, data in objects.items():
+                    target = scratch.joinpath(*Path(path).parts)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+                sync_tree(scratch)
+                try:
+                    scratch.rename(place)
+                except OSError as error:
+                    if error.errno in _OCCUPIED:
+                        return False
+                    raise
+            sync_folder(place.parent)
+        return True
 
-    def delete(self, path: str) -> None:
-        """Remove an object and folders that are empty then; see :meth:`Objects.delete`."""
-        place = self._place(path)
-        with storing(place):
-            place.unlink(missing_ok=True)
-        with suppress(OSError):
-            for folder in place.relative_to(self.root).parents:
-                if folder != Path():
-                    (self.root / folder).rmdir()
+    def delete(self, *paths: str) -> None:
+        """Remove objects and folders that are empty then; see :meth:`Objects.delete`."""
+        places = [self._place(path) for path in paths]
+        for place in places:
+            with storing(place):
+                place.unlink(missing_ok=True)
+        for folder in {place.parent for place in places}:
+            with suppress(FileNotFoundError):
+                sync_folder(folder)
+        for place in places:
+            with suppress(OSError):
+                for folder in place.relative_to(self.root).parents:
+                    if folder != Path():
+                        (self.root / folder).rmdir()
+
+    def discard(self, path: str, expected: bytes) -> None:
+        """Remove an object whose content is known; see :meth:`Objects.discard`."""
+        with self._locked(self._place(path)):
+            if _holds(self._place(path), expected):
+                self.delete(path)
+
+    def sweep(self, until: datetime, dry_run: bool = False) -> Iterator[ObjectInfo]:
+        """Remove scratch of writers that died; see :meth:`Objects.sweep`."""
+        for parent, folders, names in os.walk(self.root):
+            scratch = [name for name in folders + names if is_scratch(Path(name))]
+            folders[:] = [name for name in folders if name not in scratch]
+            for name in scratch:
+                place = Path(parent, name)
+                with suppress(FileNotFoundError):
+                    info = self._info(place)
+                    if info.modified > until:
+                        continue
+                    yield info
+                    if not dry_run:
+                        with storing(place):
+                            shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def arrays(self, folder: str) -> Store:
+        """Give a folder as a store that Zarr reads from."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self._place(folder), read_only=True)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Give all finished objects below ``prefix``; see :meth:`Objects.list`."""
-        for parent, _, names in os.walk(self._place(prefix) if prefix else self.root):
+        start = self._place(prefix) if prefix else self.root
+        for parent, folders, names in os.walk(start, onerror=self._unlisted):
+            folders[:] = [name for name in sorted(folders) if not is_scratch(Path(name))]
             for name in sorted(names):
                 place = Path(parent, name)
-                if is_scratch(place):
-                    continue
-                with suppress(FileNotFoundError):
-                    found = place.stat()
-                    yield ObjectInfo(
-                        path=place.relative_to(self.root).as_posix(),
-                        size=found.st_size,
-                        modified=datetime.fromtimestamp(found.st_mtime, UTC),
-                    )
+                if not is_scratch(place) and name != _LOCK:
+                    with suppress(FileNotFoundError):
+                        yield self._info(place)
+
+    def _info(self, place: Path) -> ObjectInfo:
+        found = place.stat()
+        return ObjectInfo(
+            path=place.relative_to(self.root).as_posix(),
+            size=found.st_size,
+            modified=datetime.fromtimestamp(found.st_mtime, UTC),
+        )
+
+    def _unlisted(self, error: OSError) -> None:
+        """Refuse a listing that leaves something out; what is gone meanwhile is no error."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise StoreError(
+                f"Cannot list {error.filename}: {error.strerror}.",
+                "Choose a folder that you may read.",
+            ) from error
+
+    @contextmanager
+    def _locked(self, place: Path) -> Iterator[None]:
+        """Let no other process replace or discard an object meanwhile.
+
+        The system releases the lock when a process ends, however it ends.
+        """
+        with storing(place):
+            if not self.root.is_dir():
+                yield
+                return
+            with (self.root / _LOCK).open("ab") as handle:
+                try:
+                    import fcntl
+
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                except ImportError:  # pragma: no cover - systems without POSIX locks go without
+                    pass
+                yield
 
     def _place(self, path: str) -> Path:
         parts = Path(path).parts
@@ -154,6 +298,48 @@ class LocalObjects:
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def open_objects(settings: StoreSettings) -> Objects:
+    """Open the place of the bytes of record that the settings name.
+
+    Parameters
+    ----------
+    settings : StoreSettings
+        ``objects`` is a folder or ``s3://BUCKET/PREFIX``.
+
+    Raises
+    ------
+    StoreError
+        When the place is none of these.
+    """
+    if settings.objects.startswith("s3://"):
+        from protein_lab.store.bucket import open_bucket
+
+        return open_bucket(settings)
+    if "://" in settings.objects:
+        kind = settings.objects.split("://", 1)[0]
+        raise StoreError(
+            f"Expected a folder or s3://BUCKET/PREFIX for the store, got one of {kind}://.",
+            "Set PROTEIN_LAB_STORE_OBJECTS to one of these.",
+        )
+    return LocalObjects(settings.objects)
+
+
+def _holds(place: Path, expected: bytes) -> bool:
+    try:
+        return place.read_bytes() == expected
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+
+
+def _with_folder(attempt: Callable[[], bool]) -> bool:
+    """Try again when another process removed the folder, empty just then, under the writer."""
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError):
+            return attempt()
+        time.sleep(0.001)
+    return attempt()
 
 
 def _create_durable(path: Path, data: bytes) -> bool:

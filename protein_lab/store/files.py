@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from protein_lab.errors import StoreError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SUFFIX = ".writing"
+_THREADS = 16
 
 
 @contextmanager
@@ -45,7 +47,11 @@ def storing(target: Path) -> Iterator[None]:
 
 def sync_folder(folder: Path) -> None:
     """Make the names inside ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -53,12 +59,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file and every folder below ``folder`` durable, deepest first."""
-    for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            with Path(parent, name).open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(Path(parent))
+    """Make every file and every folder below ``folder`` durable."""
+    paths = [Path(parent) for parent, _, _ in os.walk(folder)]
+    paths += [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    with ThreadPoolExecutor(_THREADS) as pool:  # a disk makes many things durable at once
+        list(pool.map(_sync, paths))
 
 
 def write_durable(path: Path, data: bytes) -> None:

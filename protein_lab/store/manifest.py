@@ -3,6 +3,9 @@
 Without a valid manifest a result does not exist. Next to SHA-256 each object has a CRC-32 per
 block of 4 KiB, so that damage is reported with the region of the file where it lies; the manifest
 protects itself with a digest and by being in one canonical form.
+
+Fields that came later are left out where they are not set, so that the bytes of earlier manifests
+stay canonical and their digests valid.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.store.files import is_scratch, storing, write_durable
@@ -48,6 +53,39 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     blocks: str
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A legal hold: the result is never deleted while it lasts.
+
+    Attributes
+    ----------
+    reason : str
+        Why.
+    holder : str
+        Who asked for it.
+    since : datetime
+        When, in UTC.
+    """
+
+    reason: str
+    holder: str
+    since: datetime
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A copy of the objects that is being made, to take the place of those that are listed.
+
+    Attributes
+    ----------
+    generation : str
+        Folder of the copy.
+    since : datetime
+        When it was begun, in UTC.
+    """
+
+    generation: str
+    since: datetime
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a folder holds and where it came from.
 
@@ -63,6 +101,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Every file except the manifest itself, sorted by path.
     digest : str
         SHA-256 of the manifest with this field empty.
+    created_at : datetime
+        When the result was stored first, in UTC; a move does not change it.
+    arrays : dict of str to str
+        SHA-256 of each decoded array with its name, type, shape and attributes; a move or a
+        repair does not change them.
+    generation : str
+        Folder in which the objects lie; not set where they lie beside the manifest.
+    lifecycle : str
+        ``warm`` or ``cold``; not set for ``hot``.
+    hold : Hold
+        Legal hold.
+    moving : Move
+        Copy that is being made.
     """
 
     schema: str
@@ -71,6 +122,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     provenance: dict[str, Any]
     objects: tuple[StoredObject, ...]
     digest: str = ""
+    created_at: datetime | UnsetType = UNSET
+    arrays: dict[str, str] | UnsetType = UNSET
+    generation: str | UnsetType = UNSET
+    lifecycle: str | UnsetType = UNSET
+    hold: Hold | UnsetType = UNSET
+    moving: Move | UnsetType = UNSET
+
+    @property
+    def folder(self) -> str:
+        """Beginning of the paths of all objects, relative to the manifest."""
+        return f"{self.generation}/" if self.generation else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(item.size for item in self.objects)
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +158,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     regions: tuple[tuple[int, int], ...] = ()
 
 
-def describe(folder: Path, path: str) -> StoredObject:
-    """Measure one object of a folder."""
-    data = (folder / path).read_bytes()
+def describe(path: str, data: bytes) -> StoredObject:
+    """Measure one object."""
     return StoredObject(
         path=path,
         size=len(data),
@@ -129,14 +195,24 @@ def seal(folder: Path, manifest: Manifest, paths: Iterable[str], name: str = MAN
         File name of the manifest.
     """
     described = {item.path: item for item in manifest.objects}
-    described |= {path: describe(folder, path) for path in paths}
+    described |= {path: describe(path, (folder / path).read_bytes()) for path in paths}
     objects = tuple(described[path] for path in sorted(described))
-    # One trip through JSON first: what is digested is what a reader will decode.
-    plain = _decode(_encode(msgspec.structs.replace(manifest, objects=objects, digest="")))
-    sealed = msgspec.structs.replace(plain, digest=_digest(plain))
+    sealed = sealed_manifest(msgspec.structs.replace(manifest, objects=objects))
     with storing(folder / name):
-        write_durable(folder / name, _encode(sealed))
+        write_durable(folder / name, encode_manifest(sealed))
     return sealed
+
+
+def sealed_manifest(manifest: Manifest) -> Manifest:
+    """Give a manifest the digest of its content."""
+    # One trip through JSON first: what is digested is what a reader will decode.
+    plain = _decode(encode_manifest(msgspec.structs.replace(manifest, digest="")))
+    return msgspec.structs.replace(plain, digest=_digest(plain))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Write a manifest in its canonical form."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
@@ -159,14 +235,42 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
         ) from error
     except OSError as error:
         raise StoreError(f"Cannot read {path}: {error.strerror}.") from error
+    return decode_manifest(raw, str(path))
+
+
+def decode_manifest(raw: bytes, name: str) -> Manifest:
+    """Read bytes of :func:`encode_manifest` and check that they are intact.
+
+    Parameters
+    ----------
+    raw : bytes
+        Content.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    IntegrityError
+        When the bytes were changed.
+    StoreError
+        When a newer version of protein_lab wrote them.
+    """
     problem = IntegrityError(
-        f"The manifest {path} was changed after it was written.", "Run the request again."
+        f"The manifest {name} was changed after it was written.",
+        "Repair it from a copy, or run the request again.",
     )
     try:
         manifest = _decode(raw)
+    except msgspec.ValidationError as error:
+        if _is_intact(raw):
+            raise StoreError(
+                f"The manifest {name} was written by a newer version of protein_lab.",
+                "Read it with that version.",
+            ) from error
+        raise problem from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise problem from error
-    if _encode(manifest) != raw or _digest(manifest) != manifest.digest:
+    if encode_manifest(manifest) != raw or _digest(manifest) != manifest.digest:
         raise problem
     return manifest
 
@@ -202,10 +306,10 @@ def verify_folder(folder: Path, part: str = "") -> list[Damage]:
     except IntegrityError as error:
         return [Damage(path=name, message=error.problem)]
     wanted = [item for item in manifest.objects if item.path.startswith(part)]
-    return [damage for item in wanted if (damage := _compare(folder, item)) is not None]
+    return [damage for item in wanted if (damage := _compare_file(folder, item)) is not None]
 
 
-def raise_for(damages: Iterable[Damage], folder: Path) -> None:
+def raise_for(damages: Iterable[Damage], folder: Path | str) -> None:
     """Raise when there is any damage.
 
     Raises
@@ -221,16 +325,8 @@ def raise_for(damages: Iterable[Damage], folder: Path) -> None:
         )
 
 
-def _compare(folder: Path, item: StoredObject) -> Damage | None:
-    path = Path(item.path)
-    if path.is_absolute() or ".." in path.parts:
-        return Damage(path=item.path, message="lies outside its folder")
-    try:
-        data = (folder / path).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return Damage(path=item.path, message=f"expected {item.size} bytes; it is missing")
-    except OSError as error:
-        return Damage(path=item.path, message=f"cannot be read: {error.strerror}")
+def compare(item: StoredObject, data: bytes) -> Damage | None:
+    """Compare the content of an object with what its manifest says."""
     if len(data) != item.size:
         message = f"expected {item.size} bytes; it has {len(data)}"
         return Damage(path=item.path, message=message)
@@ -243,6 +339,24 @@ def _compare(folder: Path, item: StoredObject) -> Damage | None:
         message=f"its content differs from its digest; changed bytes lie in {where}",
         regions=regions,
     )
+
+
+def missing(item: StoredObject) -> Damage:
+    """Say that an object is not there."""
+    return Damage(path=item.path, message=f"expected {item.size} bytes; it is missing")
+
+
+def _compare_file(folder: Path, item: StoredObject) -> Damage | None:
+    path = Path(item.path)
+    if path.is_absolute() or ".." in path.parts:
+        return Damage(path=item.path, message="lies outside its folder")
+    try:
+        data = (folder / path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return missing(item)
+    except OSError as error:
+        return Damage(path=item.path, message=f"cannot be read: {error.strerror}")
+    return compare(item, data)
 
 
 def _block_sums(data: bytes) -> str:
@@ -261,13 +375,22 @@ def _changed_regions(item: StoredObject, sums: str) -> tuple[tuple[int, int], ..
     )
 
 
-def _encode(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
-
-
 def _decode(raw: bytes) -> Manifest:
     return msgspec.json.decode(raw, type=Manifest)
 
 
 def _digest(manifest: Manifest) -> str:
-    return hashlib.sha256(_encode(msgspec.structs.replace(manifest, digest=""))).hexdigest()
+    plain = msgspec.structs.replace(manifest, digest="")
+    return hashlib.sha256(encode_manifest(plain)).hexdigest()
+
+
+def _is_intact(raw: bytes) -> bool:
+    """Whether this is a manifest with fields of its own whose digest is right."""
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return False
+    digest = fields.get("digest")
+    encoded = msgspec.json.encode({**fields, "digest": ""}, order="sorted")
+    plain = msgspec.json.format(encoded, indent=2) + b"\n"
+    return digest == hashlib.sha256(plain).hexdigest()

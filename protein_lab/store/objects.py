@@ -1,41 +1,31 @@
-"""Results as Zarr groups that xarray opens, written once.
+"""Results as folders with Zarr groups that xarray opens, written once.
 
 Layout (``protein_lab/result@1``): dimensions ``design``, ``residue``, ``atom``, ``xyz``,
 ``check``, ``constraint``, ``metric`` and ``draw`` (sequences of a design, best first). Designs of
 different lengths are padded with NaN to the longest; ``length`` tells where each one ends. Every
 chunk ends in a crc32c, so that a reader that knows nothing of the manifest still notices damage.
-``record`` keeps what has no array form.
+``record`` keeps what has no array form. Results are written by
+:class:`protein_lab.store.records.Records`; what is here reads any folder with a result.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-
-from protein_lab.design.request import DesignRequest
-from protein_lab.design.until import Relaxation, Search
-from protein_lab.errors import IntegrityError, StoreError
-from protein_lab.store.arrays import read_designs, write_designs
-from protein_lab.store.files import scratch_folder, scratch_name, storing, sync_folder, sync_tree
+from protein_lab.store.blobs import LocalObjects
+from protein_lab.store.generations import TOMBSTONE
 from protein_lab.store.manifest import (
     MANIFEST,
     Damage,
-    Manifest,
     list_objects,
     manifest_name,
     raise_for,
     read_manifest,
-    seal,
     verify_folder,
 )
+from protein_lab.store.packing import ARCHIVE, ARRAYS, RECORD, read_arrays, unpack_result
+from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult
-
-RESULT_SCHEMA = "protein_lab/result@1"
-ARRAYS = "result.zarr"
 
 
 def save_result(result: DesignResult, root: Path | str) -> Path:
@@ -59,48 +49,8 @@ def save_result(result: DesignResult, root: Path | str) -> Path:
     StoreError
         When it cannot be written; nothing half written is left.
     """
-    path = Path(root) / result.request_id
-    if _exists(path):
-        return path
-    with storing(path), scratch_folder(path) as scratch:
-        write_arrays(result, scratch / ARRAYS)
-        sync_tree(scratch)
-        manifest = describe_result(result, RESULT_SCHEMA)
-        seal(scratch, manifest, list_objects(scratch))
-        try:
-            scratch.rename(path)
-        except OSError:
-            # Another writer of the same id may have been first; then its result stands.
-            if not _exists(path):
-                _set_aside(path)
-                scratch.rename(path)
-        sync_folder(path.parent)
-    return path
-
-
-def write_arrays(result: DesignResult, folder: Path) -> None:
-    """Write a result as a new Zarr group; the caller makes it durable and seals it."""
-    attributes = {
-        "schema": RESULT_SCHEMA,
-        "request_id": result.request_id,
-        "request": to_plain(result.request),
-        "outcome": result.outcome,
-        "provenance": to_plain(result.provenance),
-        "search": to_plain(result.search),
-        "relaxations": to_plain(result.relaxations),
-    }
-    write_designs(folder, result.designs, attributes)
-
-
-def describe_result(result: DesignResult, schema: str) -> Manifest:
-    """Begin the manifest of a result; its objects are listed when it is sealed."""
-    return Manifest(
-        schema=schema,
-        request_id=result.request_id,
-        request=to_plain(result.request),
-        provenance=to_plain(result.provenance),
-        objects=(),
-    )
+    Records(LocalObjects(root)).put(result)
+    return Path(root) / result.request_id
 
 
 def load_result(path: Path | str, verify: bool = True) -> DesignResult:
@@ -125,28 +75,13 @@ def load_result(path: Path | str, verify: bool = True) -> DesignResult:
     folder = Path(path)
     manifest = read_manifest(folder, manifest_name(folder))
     if verify:
-        raise_for(_verify(folder, f"{ARRAYS}/"), folder)
-    attributes, designs = read_designs(folder / ARRAYS)
-    if attributes.get("schema") != RESULT_SCHEMA:
-        raise StoreError(
-            f"Expected {RESULT_SCHEMA} in {folder}; its layout is {attributes.get('schema')}.",
-            "Read it with the version of protein_lab that wrote it.",
-        )
-    try:
-        return DesignResult(
-            request=msgspec.convert(attributes["request"], DesignRequest),
-            request_id=manifest.request_id,
-            designs=designs,
-            outcome=attributes["outcome"],
-            provenance=attributes["provenance"],
-            search=msgspec.convert(attributes.get("search"), Search | None),
-            relaxations=msgspec.convert(attributes.get("relaxations", ()), tuple[Relaxation, ...]),
-        )
-    except (KeyError, msgspec.ValidationError) as error:
-        raise IntegrityError(
-            f"The attributes of {folder / ARRAYS} do not describe a result: {error}.",
-            "Restore it from a copy, or delete it and run the request again.",
-        ) from error
+        raise_for(_verify(folder, _result_part(folder)), folder)
+    objects = {item.path.removeprefix(manifest.folder) for item in manifest.objects}
+    place = folder / manifest.folder
+    for name in (RECORD, ARCHIVE):
+        if name in objects and (verify or name == ARCHIVE):
+            return unpack_result({name: (place / name).read_bytes()}, str(place))
+    return read_arrays(place / ARRAYS, str(folder))
 
 
 def verify_result(path: Path | str) -> list[Damage]:
@@ -168,24 +103,13 @@ def verify_result(path: Path | str) -> list[Damage]:
 
 def stored_results(root: Path | str) -> list[str]:
     """List the request ids of all finished results below ``root``, sorted."""
-    return sorted(path.parent.name for path in Path(root).glob(f"[!.]*/{MANIFEST}"))
+    found = Path(root).glob(f"[!.]*/{MANIFEST}")
+    return sorted(path.parent.name for path in found if path.stat().st_size != len(TOMBSTONE))
 
 
-def _exists(path: Path) -> bool:
-    """Whether a finished result is there; one without a valid manifest does not exist."""
-    try:
-        read_manifest(path)
-    except StoreError:
-        return False
-    return True
-
-
-def _set_aside(path: Path) -> None:
-    """Remove what has the place of a result but is none, without a moment of half a result."""
-    if path.exists():
-        old = scratch_name(path)
-        path.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
+def _result_part(folder: Path) -> str:
+    """Beginning of the paths that make the result; an output folder holds other files as well."""
+    return "" if manifest_name(folder) == MANIFEST else f"{ARRAYS}/"
 
 
 def _verify(folder: Path, part: str) -> list[Damage]:
@@ -193,25 +117,10 @@ def _verify(folder: Path, part: str) -> list[Damage]:
     damages = verify_folder(folder, part)
     if any(damage.path == name for damage in damages):
         return damages
-    known = {item.path for item in read_manifest(folder, name).objects}
-    found = list_objects(folder, keep=lambda path: path.startswith(f"{ARRAYS}/"))
+    manifest = read_manifest(folder, name)
+    known = {item.path for item in manifest.objects}
+    arrays = f"{manifest.folder}{ARRAYS}/"
+    found = list_objects(folder, keep=lambda path: path.startswith(arrays))
     added = [path for path in found if path not in known]
     message = "it is not in the manifest; it was added later"
     return damages + [Damage(path=path, message=message) for path in added]
-
-
-def to_plain(value: Any) -> Any:
-    """Turn a value into JSON types, the way it will be read back.
-
-    Numbers of NumPy become plain ones, paths become text, NaN becomes null.
-    """
-    return msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(value, enc_hook=_number)))
-
-
-def _number(value: Any) -> Any:
-    """Turn numbers of NumPy and paths into JSON types, for msgspec."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(f"cannot store a {type(value).__name__}")

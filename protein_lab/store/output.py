@@ -21,14 +21,9 @@ from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.protein import Protein
 from protein_lab.store.files import storing, sync_folder, sync_tree, write_durable
 from protein_lab.store.manifest import PROVENANCE, list_objects, read_manifest, seal
-from protein_lab.store.objects import (
-    ARRAYS,
-    describe_result,
-    load_result,
-    to_plain,
-    write_arrays,
-)
-from protein_lab.store.schema import Design, DesignResult, decode_design, encode_design
+from protein_lab.store.objects import load_result
+from protein_lab.store.packing import ARRAYS, describe_result, write_arrays
+from protein_lab.store.schema import Design, DesignResult, decode_design, encode_design, to_plain
 from protein_lab.store.summary import (
     assembly_file,
     design_file,

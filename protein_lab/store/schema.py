@@ -1,15 +1,18 @@
-"""What a result consists of, and how one design becomes bytes.
+"""What a result consists of, and how designs and results become bytes.
 
-A design travels between processes and rests on disk as msgpack behind a digest of its content, so
-that a torn or damaged record is recognized and never used.
+A design, or a result, travels between processes and rests as msgpack behind a digest of its
+content, so that a torn or damaged record is recognized and never used.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,7 +25,9 @@ from protein_lab.errors import IntegrityError
 from protein_lab.typing import Check, FloatArray, Measurement
 
 _MAGIC = b"PLD1"
+_RESULT_MAGIC = b"PLR1"
 _DIGEST_BYTES = 32
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -153,10 +158,26 @@ def decode_array(kind: type, value: Any) -> Any:
     raise ValueError(f"cannot read a {kind} from a {type(value).__name__}")
 
 
+def to_plain(value: Any) -> Any:
+    """Turn a value into JSON types, the way it will be read back.
+
+    Numbers of NumPy become plain ones, paths become text, NaN becomes null.
+    """
+    return msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(value, enc_hook=_number)))
+
+
+def _number(value: Any) -> Any:
+    """Turn numbers of NumPy and paths into JSON types, for msgspec."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"cannot store a {type(value).__name__}")
+
+
 def encode_design(design: Design) -> bytes:
     """Turn a design into bytes that carry their own digest."""
-    payload = msgspec.msgpack.encode(design, enc_hook=encode_array)
-    return _MAGIC + hashlib.sha256(payload).digest() + payload
+    return _seal(_MAGIC, msgspec.msgpack.encode(design, enc_hook=encode_array))
 
 
 def decode_design(data: bytes, name: str = "design record") -> Design:
@@ -174,17 +195,56 @@ def decode_design(data: bytes, name: str = "design record") -> Design:
     IntegrityError
         When the record is torn, damaged, or of another version.
     """
-    start = len(_MAGIC) + _DIGEST_BYTES
-    digest, payload = data[len(_MAGIC) : start], data[start:]
-    if data[: len(_MAGIC)] != _MAGIC or hashlib.sha256(payload).digest() != digest:
-        raise IntegrityError(
-            f"Expected an intact design in {name}; its bytes differ from their digest.",
-            "Delete it and run the request again; the other designs are kept.",
-        )
+    remedy = "Delete it and run the request again; the other designs are kept."
+    payload = _unseal(_MAGIC, data, f"design in {name}", remedy)
+    return _decode(payload, Design, f"design in {name}")
+
+
+def encode_result(result: DesignResult) -> bytes:
+    """Turn a result into bytes that carry their own digest."""
+    plain = dataclasses.replace(result, provenance=to_plain(result.provenance))
+    payload = msgspec.msgpack.encode(plain, enc_hook=encode_array)
+    return _seal(_RESULT_MAGIC, zlib.compress(payload))
+
+
+def decode_result(data: bytes, name: str = "result record") -> DesignResult:
+    """Read bytes of :func:`encode_result`.
+
+    Parameters
+    ----------
+    data : bytes
+        The record.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    IntegrityError
+        When the record is torn, damaged, or of another version.
+    """
+    remedy = "Restore it from a copy, or delete it and run the request again."
+    payload = _unseal(_RESULT_MAGIC, data, f"result in {name}", remedy)
+    return _decode(zlib.decompress(payload), DesignResult, f"result in {name}")
+
+
+def _seal(magic: bytes, payload: bytes) -> bytes:
+    return magic + hashlib.sha256(payload).digest() + payload
+
+
+def _unseal(magic: bytes, data: bytes, name: str, remedy: str) -> bytes:
+    start = len(magic) + _DIGEST_BYTES
+    digest, payload = data[len(magic) : start], data[start:]
+    if data[: len(magic)] != magic or hashlib.sha256(payload).digest() != digest:
+        problem = f"Expected an intact {name}; its bytes differ from their digest."
+        raise IntegrityError(problem, remedy)
+    return payload
+
+
+def _decode(payload: bytes, kind: type[T], name: str) -> T:
     try:
-        return msgspec.msgpack.decode(payload, type=Design, dec_hook=decode_array)
+        return msgspec.msgpack.decode(payload, type=kind, dec_hook=decode_array)
     except (msgspec.ValidationError, ValueError) as error:
         raise IntegrityError(
-            f"The design in {name} was written by another version of protein_lab: {error}.",
+            f"The {name} was written by another version of protein_lab: {error}.",
             "Run the request again.",
         ) from error

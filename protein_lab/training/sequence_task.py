@@ -15,6 +15,7 @@ from protein_lab.models.sequence_inputs import collate_backbones, residue_types,
 from protein_lab.training.chains import BatchOptions, ChainSource
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.pieces import row_ranges, rows_of
+from protein_lab.training.prefetch import Prefetcher
 
 CLEAN_SHARE = 0.5
 """Share of chains whose coordinates are left as they were measured."""
@@ -45,7 +46,8 @@ class SequenceTask:
     seed : int
     """
 
-    has_physics = False
+    has_physics = pads = False
+    ahead: Prefetcher | None = None
 
     def __init__(
         self,
@@ -64,6 +66,10 @@ class SequenceTask:
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step: backbones, types, who sees whom."""
         del params
+        return self.fresh(step) if self.ahead is None else self.ahead.get(step, self.backend)
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch: all of it."""
         picked, rng = self.source.pick(step)
         return self.to_backend([self._chain(index, rng) for index in picked])
 

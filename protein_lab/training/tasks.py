@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,75 +17,23 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.models.base import BaseNeuralOperator, ChainInputs
 from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.sequence import SequenceOperator
+from protein_lab.models.weights import OPERATORS
 from protein_lab.training.batches import BatchSource, TrainingChain
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.curve_batches import CurveBatchSource, CurveChain
-from protein_lab.training.losses import CONTACT_DISTANCE, Totals, flow_losses, loss_totals
+from protein_lab.training.learning import NO_EXTRAS, Extras, Task
+from protein_lab.training.losses import CONTACT_DISTANCE, flow_losses, loss_totals
 from protein_lab.training.physics_losses import physics_losses
 from protein_lab.training.pieces import row_ranges, rows_of
+from protein_lab.training.prefetch import Prefetcher
 from protein_lab.training.sequence_task import SequenceTask
 
 CURVE_CONTACT_DISTANCE = 14.0
 """Distance of two points of a curve up to which their elements can touch, angstrom."""
 
-
-class Extras(NamedTuple):
-    """What some steps need beside the batch.
-
-    Attributes
-    ----------
-    guess : Array, shape=(batch, point, atom, 3), optional
-        Clean field that the operator predicted before, where it is to look at it.
-    physics : Array, shape=(), optional
-        Weight of the physical losses.
-    totals : Totals, optional
-        Counts of the whole batch where this is a piece of it.
-    """
-
-    guess: Array | None = None
-    physics: Array | None = None
-    totals: Totals | None = None
-
-
-NO_EXTRAS = Extras()
 GUESSED = 0.5
 """Share of steps in which the operator sees its own guess, where it is trained to."""
-
-
-class Task(Protocol):
-    """Something to learn."""
-
-    has_physics: bool
-
-    def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
-        """Make the batch of a step, which may use the operator as it is; nothing else decides."""
-        ...
-
-    @property
-    def loss(self) -> Callable[..., tuple[Array, dict[str, Array]]]:
-        """Function of parameters and a batch: the loss and its parts."""
-        ...
-
-    def num_chains(self, batch: tuple[Any, ...], /) -> int:
-        """Chains in a batch: so many pieces can it be split into."""
-        ...
-
-    def density(self, step: int, /) -> int:
-        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
-        ...
-
-    def loss_at(self, density: int, /) -> Callable[..., tuple[Array, dict[str, Array]]]:
-        """Loss of batches of a sampling."""
-        ...
-
-    def split(self, batch: tuple[Any, ...], pieces: int, /) -> list[tuple[Any, ...]]:
-        """Split a batch so that losses and gradients of the pieces add up to those of it."""
-        ...
-
-    def with_physics(self, batch: tuple[Any, ...], weight: float, /) -> tuple[Any, ...]:
-        """Add physical losses to a batch of one point a residue, where ``has_physics``."""
-        ...
 
 
 class _FieldBatches:
@@ -93,6 +43,17 @@ class _FieldBatches:
     config: Any
     backend: Backend
     contact_distance = CONTACT_DISTANCE
+    pads = False
+    ahead: Prefetcher | None = None
+    """Makes batches in other processes, where there are some."""
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch."""
+        raise NotImplementedError
+
+    def _next(self, step: int) -> tuple[Any, ...]:
+        """Take what was made ahead, or make it."""
+        return self.fresh(step) if self.ahead is None else self.ahead.get(step, self.backend)
 
     def operator(self, params: Parameters, density: int = 1) -> BaseNeuralOperator[Any]:
         """Make the operator for a sampling of its chains."""
@@ -156,12 +117,13 @@ class FieldTask(_FieldBatches):
         seed: int,
     ) -> None:
         self.kind, self.config, self.backend = kind, config, backend
+        self.pads = backend.fixed_shapes
         prior = (config.prior_scale, config.prior_correlation)
         self.source = BatchSource(corpus, split, options, seed, *prior)
 
     def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
         """Make the batch of a step: inputs, target, noise, flow time, and what else it needs."""
-        batch = self.to_backend(self.source.batch(step))
+        batch = self._next(step)
         operator = self.operator(params, self.source.density(step))
         if not operator.looks_back:
             return batch
@@ -172,10 +134,14 @@ class FieldTask(_FieldBatches):
         guess = operator.forward(_noisy(inputs, target, noise, time), time, encoded)
         return (*batch, Extras(guess=self.backend.stop_gradient(guess)))
 
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch."""
+        return self.to_backend(self.source.batch(step))
+
     def to_backend(self, chains: Sequence[TrainingChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
         size = max(len(chain.target) for chain in chains)
-        if self.backend.fixed_shapes:
+        if self.pads:
             size = self.source.padded(size)
         inputs = collate(
             self.backend,
@@ -268,14 +234,18 @@ class CurveTask(_FieldBatches):
 
         In half of the steps the frames run along the operator's own guess from the noisy curve.
         """
-        chains, guessed = self.source.batch(step)
-        inputs, target, noisy, time = self.to_backend(chains)
+        inputs, target, noisy, time, guessed = self._next(step)
         if guessed:
             operator = self.operator(params, self.source.density(step))
             encoded = operator.encode_constraints(inputs)
             guess = self.backend.to_numpy(operator.forward(noisy, time, encoded))[:, :, 0]
             inputs = guess_inputs(self.backend, inputs, guess, own=True)
         return inputs, target, noisy, time
+
+    def fresh(self, step: int, /) -> tuple[Any, ...]:
+        """Make what seed and step alone decide of a batch, and whether the operator guesses."""
+        chains, guessed = self.source.batch(step)
+        return (*self.to_backend(chains), guessed)
 
     def to_backend(self, chains: Sequence[CurveChain]) -> tuple[Any, ...]:
         """Pad chains to one length and bring them to the backend."""
@@ -340,3 +310,65 @@ BATCHES: dict[str, BatchOptions] = {
     SequenceOperator.name: BatchOptions(residues=1024, max_length=256),
 }
 """Batches of operators that do not take the common ones."""
+
+
+def make_task(
+    operator: str,
+    config: Any,
+    split: str,
+    options: BatchOptions,
+    seed: int,
+    backend: Backend,
+    corpus: Corpus,
+    *,
+    pads: bool | None = None,
+) -> Task:
+    """Make what an operator learns.
+
+    Parameters
+    ----------
+    operator : str
+        Its name.
+    config : msgspec.Struct
+        Its sizes.
+    split, options, seed
+        See :class:`FieldTask`.
+    backend : Backend
+    corpus : Corpus
+    pads : bool, optional
+        Whether batches of like length get one shape; by default where the backend wants it.
+    """
+    task = TASKS.get(operator, FieldTask)(
+        OPERATORS[operator][0], config, backend, corpus, split, options, seed
+    )
+    if pads is not None:
+        task.pads = pads
+    return task
+
+
+def made_ahead(
+    operator: str,
+    config: Any,
+    options: BatchOptions,
+    seed: int,
+    backend: Backend,
+    corpus: Corpus,
+    loaders: int,
+    stride: int = 1,
+) -> AbstractContextManager[Prefetcher | None]:
+    """Start processes that make training batches; none where ``loaders`` is 0.
+
+    Parameters
+    ----------
+    operator, config, options, seed, backend, corpus
+        See :func:`make_task`.
+    loaders : int
+        Processes.
+    stride : int
+        See :class:`Prefetcher`.
+    """
+    if not loaders:
+        return nullcontext()
+    pads = backend.fixed_shapes
+    make = partial(make_task, operator, config, "train", options, seed, pads=pads)
+    return closing(Prefetcher(make, corpus, loaders, stride))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,27 @@ from protein_lab.training.checkpoints import (
 )
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.evaluation import CALIBRATION_SEED, Evaluation
-from protein_lab.training.gradients import GradientSum, clipped
+from protein_lab.training.gradients import DivergedError, GradientSum, clipped
 from protein_lab.training.interrupts import HeldInterrupts
+from protein_lab.training.learning import Task
 from protein_lab.training.log import Progress
 from protein_lab.training.monitor import Monitor
 from protein_lab.training.options import TrainingOptions
+from protein_lab.training.prefetch import Prefetcher
 from protein_lab.training.resuming import resume_run
-from protein_lab.training.tasks import BATCHES, TASKS, FieldTask, Task
+from protein_lab.training.tasks import BATCHES, made_ahead, make_task
 
 _LOGGER = logging.getLogger(__name__)
 _GRACE = 1.1
-"""Times the allowed time after which a run is cut, though its steps were planned to fit."""
+"""Of the allowed time; then a run is cut, though its steps were planned to fit."""
+_STARTED = 10
+"""Steps that a device needs to get going, which say nothing of its speed."""
 _PLANNED_AFTER = 30
-"""Steps after which the speed is known."""
+"""Steps after which the speed is known; it is looked at again until the rate falls."""
 _MAX_LEFT_OUT = 5
 """Steps in a row without a finite gradient after which a run is given up."""
 _AGREE_EVERY = 10
 """Steps after which processes agree on the time that has passed."""
-
-
-class DivergedError(ProteinLabError):
-    """The loss or its gradient is no finite number any more."""
 
 
 class Trainer:
@@ -71,6 +72,9 @@ class Trainer:
         Whether a run that is resumed takes over ``options`` that are not those it began with.
     initial : mapping of str to ndarray, optional
         Weights to start a new run from, by default untrained ones.
+    loaders : int
+        Processes that make batches ahead; 0 to make each when it is needed, which suffices on a
+        CPU.
     say : callable, optional
         Told what a user should know while it runs; by default the log of the process.
 
@@ -94,6 +98,7 @@ class Trainer:
         resume: bool = False,
         change_options: bool = False,
         initial: Mapping[str, NDArray[Any]] | None = None,
+        loaders: int = 0,
         say: Callable[[str], None] = _LOGGER.warning,
     ) -> None:
         self.kind, config_kind = OPERATORS[operator]
@@ -121,10 +126,12 @@ class Trainer:
         fresh = stored.part("params/") or initial or self._untrained()
         average = stored.part("average/") or fresh
         self.params = {n: self.backend.asarray(v) for n, v in fresh.items()}
-        self.average = {n: self.backend.asarray(v) for n, v in average.items()}
+        # copies: where nothing is stored yet both would be the same arrays
+        self.average = {n: self.backend.asarray(np.array(v)) for n, v in average.items()}
         self.optimizer = self.backend.optimizer(self.params, self.options.weight_decay)
         self.optimizer.restore(stored.part("optimizer/"))
         self.task = self._task("train", self.options.seed)
+        self._loaders = loaders
         if self.options.physics and not self.task.has_physics:
             raise ProteinLabError(
                 f"There are no physical losses for {operator}, but their weight is "
@@ -141,10 +148,16 @@ class Trainer:
         return self.kind.initialize(self.config, np.random.default_rng(self.options.seed))
 
     def _task(self, split: str, seed: int) -> Task:
-        make, batches = TASKS.get(self.kind.name, FieldTask), self.batches
+        batches = self.batches
         if split != "train":  # what is measured is what is used: one point a residue
             batches = msgspec.structs.replace(batches, densities=(1,))
-        return make(self.kind, self.config, self.backend, self.corpus, split, batches, seed)
+        place = (self.backend, self.corpus)
+        return make_task(self.kind.name, self.config, split, batches, seed, *place)
+
+    def _made_ahead(self) -> AbstractContextManager[Prefetcher | None]:
+        learned = (self.kind.name, self.config, self.batches, self.options.seed)
+        place = (self.backend, self.corpus, self._loaders, self.num_processes)
+        return made_ahead(*learned, *place)
 
     @property
     def batches(self) -> BatchOptions:
@@ -169,7 +182,7 @@ class Trainer:
         ----------
         hours : float, optional
             Time allowed for this call. Where no number of steps is set, or they are done, it is
-            set after 30 steps so that the run ends in time.
+            set so that the run ends in time.
         checkpoint_minutes : float
         report : callable, optional
             Called with a :class:`Progress` every ``report_every`` steps.
@@ -194,7 +207,7 @@ class Trainer:
         allowed = float("inf") if hours is None else hours * 3600
         saved = time.monotonic()
         try:
-            with HeldInterrupts() as interrupts:
+            with HeldInterrupts() as interrupts, self._made_ahead() as self.task.ahead:
                 for loss, parts in self._steps(allowed):
                     if tick is not None:
                         tick(self.step, self.options.total_steps, loss)
@@ -219,21 +232,28 @@ class Trainer:
 
     def _steps(self, allowed: float) -> Any:
         """Make steps until they are done or the time, in seconds, is over; yields their losses."""
-        began, first, before = time.monotonic(), self.step, self.seconds
+        before, first, plans = self.seconds, self.step, not self.options.total_steps
+        began = measured = time.monotonic()
         while not self.options.total_steps or self.step < self.options.total_steps:
             made = self.advance()
-            passed = time.monotonic() - began
-            self.seconds = before + passed
-            done = self.step - first
+            now = time.monotonic()
+            self.seconds, done = before + now - began, self.step - first
+            if done == _STARTED:
+                measured = now
             if done % _AGREE_EVERY == 0:
-                passed = self._agreed(passed)
-                if not self.options.total_steps and done == _PLANNED_AFTER:
-                    left = int((allowed - passed) / (passed / _PLANNED_AFTER))
-                    self.set_steps(self.step + max(1, left))
+                passed = self._agreed(now - began)
+                if plans and done >= _PLANNED_AFTER and self._may_plan():
+                    pace = self._agreed(now - measured) / (done - _STARTED)
+                    self.set_steps(self.step + max(1, int((allowed - passed) / pace)))
                 elif self.options.total_steps and passed > _GRACE * allowed:
                     yield made
                     return
             yield made
+
+    def _may_plan(self) -> bool:
+        """Whether the rate has not begun to fall, so that another number of steps jolts nothing."""
+        held = 0.9 * (1.0 - self.options.cooldown) * self.options.total_steps
+        return not held or self.step < held
 
     def _agreed(self, seconds: float) -> float:
         """Mean of a time over the processes, which must all stop at the same step."""
@@ -263,15 +283,13 @@ class Trainer:
             batch = self.task.with_physics(batch, physics)
         value, parts, gradients = self.gradients(self.params, batch, density)
         gradients = xp.mean_over_processes(gradients)
-        gradients = clipped(gradients, self.options.clip)
+        gradients = clipped(xp, gradients, self.options.clip)
         self._is_whole = False
         if gradients:
             self._left_out = 0
             self.optimizer.step(gradients, self.options.rate_at(self.step))
             decay = min(self.options.average, (1 + self.step) / (10 + self.step))
-            for name, mean in self.average.items():
-                new = xp.stop_gradient(self.params[name])
-                self.average[name] = mean * decay + new * (1.0 - decay)
+            self.average = xp.averaged(self.average, self.params, decay)
         else:
             self._leave_out(value)
         self.step += 1
@@ -291,10 +309,6 @@ class Trainer:
             "learning_rate in a recipe and --change-options.",
         )
 
-    def held_out_loss(self) -> float:
-        """Loss of the averaged weights on fixed batches of the calibration split."""
-        return self.evaluation.held_out_loss(self.average)
-
     def _report(
         self,
         loss: float,
@@ -307,7 +321,7 @@ class Trainer:
         line = Progress(
             step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
             learning_rate=self.options.rate_at(self.step), loss=loss,
-            held_out=self.held_out_loss() if evaluate else float("nan"),
+            held_out=self.evaluation.held_out_loss(self.average) if evaluate else float("nan"),
             parts=dict(parts),
             metrics=self.evaluation.samples(self.average) if evaluate else {},
         )  # fmt: skip
@@ -345,7 +359,7 @@ class Trainer:
             steps=self.step,
             seconds=self.seconds,
             residues_per_batch=self.batches.residues,
-            held_out=self.held_out_loss(),
+            held_out=self.evaluation.held_out_loss(self.average),
         )
         return save_weights(self.weights(), folder, self.kind.name, self.config, card)
 

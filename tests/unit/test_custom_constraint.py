@@ -19,7 +19,8 @@ from protein_lab.constraints.base import Layout
 from protein_lab.constraints.custom import Custom, register_constraint
 from protein_lab.design.request import DesignRequest, check_request, decode_request
 from protein_lab.errors import ProteinLabError
-from protein_lab.execution.base import Reply, RuntimeSpec, compute_design
+from protein_lab.execution.base import RuntimeSpec
+from protein_lab.execution.tasks import Reply, Work, make_design
 from protein_lab.geometry import virtual_cb
 from protein_lab.protein import Protein
 from protein_lab.testing.results import ideal_helix_design
@@ -252,7 +253,8 @@ def test_a_worker_that_does_not_know_it_says_so() -> None:
     asked = (Custom(name="only_here"),)
     request = DesignRequest(length=24, constraints=asked)
     spec = RuntimeSpec(operator="enhanced_deeponet", backend="numpy")
-    answer = compute_design(request.canonical(), msgspec.json.encode(spec), 0)
+    work = Work(request=request, request_id="", spec=spec)
+    answer = make_design(msgspec.json.encode(work), 0)
     reply = msgspec.msgpack.decode(answer, type=Reply)
     assert reply.design is None
     assert reply.problem.startswith("$.constraints[0].name")

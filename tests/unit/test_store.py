@@ -231,10 +231,10 @@ def test_everything_is_synced_before_the_rename(
 def test_a_killed_writer_leaves_no_result(tmp_path: Path) -> None:
     """A process that dies in the middle of writing leaves no result, and the next one can write."""
     code = (
-        "import os, sys\n"
+        "import os, pathlib, sys\n"
         "import protein_lab.store.objects as objects\n"
         "from protein_lab.testing.results import example_result\n"
-        "objects.seal = lambda *a, **k: os._exit(9)\n"
+        "pathlib.Path.rename = lambda *a, **k: os._exit(9)\n"
         "objects.save_result(example_result(), sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)

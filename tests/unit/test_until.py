@@ -194,6 +194,8 @@ def test_the_constraint_to_relax_is_named_with_its_miss() -> None:
 class Backwards:
     """An executor that hands over blocks of designs in reverse, beyond what is needed."""
 
+    keeps_designs = False
+
     def run(
         self,
         request: DesignRequest,

@@ -1,0 +1,371 @@
+"""Care for the bytes of record: find damage, repair it, and collect what nothing names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import groupby
+
+import msgspec
+
+from protein_lab.errors import IntegrityError, StoreError
+from protein_lab.store.blobs import MissingObjectError, ObjectInfo
+from protein_lab.store.generations import TOMBSTONE, listed, manifest_path, new_generation
+from protein_lab.store.manifest import (
+    MANIFEST,
+    PROVENANCE,
+    Damage,
+    Manifest,
+    Move,
+    compare,
+    encode_manifest,
+    missing,
+)
+from protein_lab.store.moves import MOVE_TIME, class_of, remove_unlisted
+from protein_lab.store.packing import (
+    ARRAYS,
+    RECORD,
+    array_digests,
+    pack_result,
+    repack,
+    unpack_result,
+)
+from protein_lab.store.parts import PARTS
+from protein_lab.store.records import WRITING_SECONDS, Records
+from protein_lab.store.schema import DesignResult
+
+GRACE = timedelta(days=1)
+"""What nothing names is left alone for so long: somebody may be writing it."""
+_HEX_ID = re.compile("[0-9a-f]{64}")
+_GENERATION = re.compile("g[0-9a-f]{16}/")
+
+Source = Callable[[str], DesignResult | None]
+"""Gives a result by its id, as a faster tier does."""
+
+
+def verify(records: Records, request_ids: Iterable[str] | None = None) -> list[Damage]:
+    """Compare every object with its manifest.
+
+    Parameters
+    ----------
+    records : Records
+        The bytes of record.
+    request_ids : iterable of str or None
+        Which results; all by default.
+
+    Returns
+    -------
+    list of Damage
+        Missing, resized, changed and added objects with their paths from the root of the store
+        and the regions that changed; damaged manifests; objects whose manifest is lost.
+
+    Raises
+    ------
+    StoreError
+        When the place cannot be used, or a newer version wrote there.
+    """
+    wanted = None if request_ids is None else set(request_ids)
+    records.raw_manifest("0")  # refuses a store of a newer version, or with a damaged mark
+    damages: list[Damage] = []
+    for request_id, infos in _by_result(records):
+        if wanted is None or request_id in wanted:
+            damages += _verify(records, request_id, infos)
+    return damages
+
+
+def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> list[ObjectInfo]:
+    """Remove what nothing names.
+
+    That is: generations that no manifest names, what a deletion left, scratch of writers that
+    died, and single designs of runs whose result is stored. What belongs to a damaged manifest, or
+    to a result under a legal hold, stays: it may be all that is left.
+
+    Parameters
+    ----------
+    records : Records
+        The bytes of record.
+    grace : timedelta
+        Younger objects stay; at least an hour, which is what a writer may take.
+    dry_run : bool
+        Only tell what would be removed.
+
+    Returns
+    -------
+    list of ObjectInfo
+        What was removed.
+
+    Raises
+    ------
+    StoreError
+        When the grace is too short or the place cannot be used.
+    """
+    if grace.total_seconds() < WRITING_SECONDS:
+        raise StoreError(
+            f"Expected a grace of at least {WRITING_SECONDS:.0f} s, got "
+            f"{grace.total_seconds():.0f} s.",
+            "A writer may take that long.",
+        )
+    records.raw_manifest("0")
+    until = records.now() - grace
+    held = records.holds.ids()
+    removed: list[ObjectInfo] = []
+    for request_id, infos in _by_result(records):
+        orphans = [] if request_id in held else _orphans(records, request_id, infos, until)
+        _remove(records, orphans, dry_run)
+        removed += orphans
+    for run in records.parts.runs():
+        with suppress(IntegrityError):
+            if records.manifest(run) is not None:
+                parts = list(records.objects.list(f"{PARTS}/{run}/"))
+                _remove(records, parts, dry_run)
+                removed += parts
+    return removed + list(records.objects.sweep(until, dry_run))
+
+
+def repair(
+    records: Records,
+    request_id: str,
+    sources: Sequence[Source] = (),
+    copies: Sequence[Records] = (),
+) -> list[str]:
+    """Mend a damaged result.
+
+    What is intact of the result itself is tried first (its record gives the arrays, and the other
+    way round), then copies in another place, then other tiers. Objects whose bytes come out as the
+    manifest says are put back in their place; else the result gets a new generation whose decoded
+    arrays have the digests of the manifest.
+
+    Parameters
+    ----------
+    records : Records
+        The bytes of record.
+    request_id : str
+        The result.
+    sources : sequence of callable
+        Give the result by its id, as other tiers do; those that fail are passed over.
+    copies : sequence of Records
+        The same results in another place.
+
+    Returns
+    -------
+    list of str
+        Paths that were mended; empty when all was intact.
+
+    Raises
+    ------
+    StoreError
+        When nothing gives the result back. Nothing was changed then.
+    """
+    infos = list(records.objects.list(f"{request_id}/"))
+    damages = _verify(records, request_id, infos, lost_at_once=True)
+    if not damages:
+        return []
+    manifest = _intact_manifest(records, request_id)
+    if manifest is None:
+        return _restore(records, request_id, infos, [*copies_of(copies), *sources])
+    contents = _contents(records, request_id, manifest, sources, copies)
+    kept: list[Mapping[str, bytes]] = []
+    for content in contents:
+        _put_back(records, request_id, manifest, content)
+        if not _verify(records, request_id, list(records.objects.list(f"{request_id}/"))):
+            return [damage.path for damage in damages]
+        kept.append(content)
+    for content in kept:
+        if _renew(records, request_id, manifest, content):
+            return [damage.path for damage in damages]
+    raise _hopeless(request_id)
+
+
+def copies_of(copies: Sequence[Records]) -> list[Source]:
+    """Give other places as sources."""
+    return [copy.get for copy in copies]
+
+
+def _by_result(records: Records) -> Iterator[tuple[str, list[ObjectInfo]]]:
+    """Give the objects of each result, or of what could be one."""
+    for name, infos in groupby(records.objects.list(), lambda info: info.path.split("/", 1)[0]):
+        found = [info for info in infos if "/" in info.path]
+        paths = {info.path for info in found}
+        is_result = _HEX_ID.fullmatch(name) or f"{name}/{MANIFEST}" in paths
+        if found and is_result and f"{name}/{PROVENANCE}" not in paths:
+            yield name, found
+
+
+def _verify(
+    records: Records, request_id: str, infos: Sequence[ObjectInfo], lost_at_once: bool = False
+) -> list[Damage]:
+    try:
+        raw = records.raw_manifest(request_id)
+        if raw == TOMBSTONE:
+            return []
+        manifest = records.manifest(request_id)
+    except IntegrityError as error:
+        return [Damage(path=manifest_path(request_id), message=error.problem)]
+    if manifest is None:
+        if not lost_at_once and _is_being_written(records, request_id, infos):
+            return []
+        message = "it is missing; nothing names the objects beside it"
+        return [Damage(path=manifest_path(request_id), message=message)]
+    damages = [_compare(records, request_id, manifest, item.path) for item in manifest.objects]
+    known = {f"{request_id}/{item.path}" for item in manifest.objects}
+    arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
+    added = [info.path for info in infos if info.path.startswith(arrays)]
+    message = "it is not in the manifest; it was added later"
+    return [damage for damage in damages if damage is not None] + [
+        Damage(path=path, message=message) for path in added if path not in known
+    ]
+
+
+def _compare(records: Records, request_id: str, manifest: Manifest, path: str) -> Damage | None:
+    item = next(item for item in manifest.objects if item.path == path)
+    whole = f"{request_id}/{path}"
+    try:
+        damage = compare(item, records.objects.read(whole))
+    except MissingObjectError:
+        damage = missing(item)
+    return None if damage is None else msgspec.structs.replace(damage, path=whole)
+
+
+def _is_being_written(records: Records, request_id: str, infos: Sequence[ObjectInfo]) -> bool:
+    """Whether all that is there are generations, and young ones."""
+    start = len(request_id) + 1
+    since = records.now() - timedelta(seconds=WRITING_SECONDS)
+    return all(_GENERATION.match(info.path[start:]) for info in infos) and (
+        max((info.modified for info in infos), default=since) > since
+    )
+
+
+def _orphans(
+    records: Records, request_id: str, infos: Sequence[ObjectInfo], until: datetime
+) -> list[ObjectInfo]:
+    """Find the objects of a result that its manifest does not name."""
+    named = {manifest_path(request_id)}
+    try:
+        manifest = records.manifest(request_id)
+    except IntegrityError:
+        return []
+    moving = ""
+    if manifest is not None:
+        named |= {f"{request_id}/{item.path}" for item in manifest.objects}
+        if isinstance(manifest.moving, Move) and records.now() - manifest.moving.since < MOVE_TIME:
+            moving = f"{request_id}/{manifest.moving.generation}/"
+    return [
+        info
+        for info in infos
+        if info.path not in named
+        and info.modified <= until
+        and not (moving and info.path.startswith(moving))
+    ]
+
+
+def _remove(records: Records, infos: Sequence[ObjectInfo], dry_run: bool) -> None:
+    if infos and not dry_run:
+        records.objects.delete(*[info.path for info in infos])
+
+
+def _intact_manifest(records: Records, request_id: str) -> Manifest | None:
+    try:
+        return records.manifest(request_id)
+    except IntegrityError:
+        return None
+
+
+def _contents(
+    records: Records,
+    request_id: str,
+    manifest: Manifest,
+    sources: Sequence[Source],
+    copies: Sequence[Records],
+) -> Iterator[dict[str, bytes]]:
+    """Give the objects of a result as they should be, from one place after another."""
+    for copy in copies:
+        with suppress(StoreError):
+            other = copy.manifest(request_id)
+            if other is not None:
+                content = copy.content(request_id, other)
+                yield (
+                    content
+                    if class_of(other) == class_of(manifest)
+                    else repack(content, class_of(manifest))
+                )
+    for source in (records.get, *copies_of(copies), *sources):
+        result = _asked(source, request_id)
+        if result is not None:
+            packed = pack_result(result)
+            yield packed if class_of(manifest) == "hot" else repack(packed, class_of(manifest))
+
+
+def _asked(source: Source, request_id: str) -> DesignResult | None:
+    try:
+        result = source(request_id)
+    except StoreError:
+        return None
+    return result if result is not None and result.request_id == request_id else None
+
+
+def _put_back(
+    records: Records, request_id: str, manifest: Manifest, content: Mapping[str, bytes]
+) -> None:
+    """Write the damaged objects whose content is what the manifest says, and remove others."""
+    for item in manifest.objects:
+        data = content.get(item.path.removeprefix(manifest.folder))
+        if data is None or compare(item, data) is not None:
+            continue
+        if _compare(records, request_id, manifest, item.path) is not None:
+            records.objects.write(f"{request_id}/{item.path}", data)
+    arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
+    known = {f"{request_id}/{item.path}" for item in manifest.objects}
+    there = [info.path for info in records.objects.list(arrays)]
+    records.objects.delete(*[path for path in there if path not in known])
+
+
+def _renew(
+    records: Records, request_id: str, manifest: Manifest, content: Mapping[str, bytes]
+) -> bool:
+    """Give a result a new generation, if its decoded arrays are those of the manifest."""
+    digests = array_digests(content)
+    if manifest.arrays and manifest.arrays != digests:
+        return False
+    generation = new_generation()
+    changed = msgspec.structs.replace(manifest, generation=generation, arrays=digests)
+    final = listed(changed, content)
+    records.write_generation(request_id, final.folder, content)
+    if not records.switch(request_id, final, encode_manifest(manifest)):
+        records.objects.delete(*[f"{request_id}/{item.path}" for item in final.objects])
+        raise StoreError(f"The result {request_id[:12]} was changed meanwhile.", "Try again.")
+    remove_unlisted(records, request_id, final)
+    return True
+
+
+def _restore(
+    records: Records, request_id: str, infos: Sequence[ObjectInfo], sources: Sequence[Source]
+) -> list[str]:
+    """Write a result anew whose manifest is damaged or lost."""
+    created = min((info.modified for info in infos), default=records.now())
+    for source in (lambda name: _left_over(records, name, infos), *sources):
+        result = _asked(source, request_id)
+        if result is not None:
+            records.put(result, created_at=created)
+            remove_unlisted(records, request_id, records.expect(request_id))
+            return [manifest_path(request_id)]
+    raise _hopeless(request_id)
+
+
+def _left_over(
+    records: Records, request_id: str, infos: Sequence[ObjectInfo]
+) -> DesignResult | None:
+    """Read a record that no manifest names; it carries a digest of its own."""
+    for info in infos:
+        if info.path.endswith(f"/{RECORD}"):
+            with suppress(StoreError):
+                return unpack_result({RECORD: records.objects.read(info.path)}, request_id)
+    return None
+
+
+def _hopeless(request_id: str) -> StoreError:
+    return StoreError(
+        f"Nothing gives the result {request_id[:12]} back.",
+        "Restore it from a backup, or delete it and run the request again.",
+    )
