@@ -28,6 +28,7 @@ from protein_lab.store.parts import THREADS
 TOMBSTONE = b'{"schema":"protein_lab/deleted@1"}\n'
 """Content of the manifest of a result that was deleted."""
 TRIES = 5
+_GENERATION = re.compile("g[0-9a-f]{16}/")
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -164,6 +165,16 @@ class Generations:
                 self.objects.delete(*paths)
             raise
 
+    def mark(self) -> None:
+        """See that the place is a store of ours, or make it one, before anything is written.
+
+        Raises
+        ------
+        StoreError
+            When it holds something else, was laid out by a newer version, or cannot be written.
+        """
+        self.marker.before_writing()
+
     def _decoded(self, request_id: str, raw: bytes) -> Manifest:
         manifest = decode_manifest(raw, f"{self.objects.uri}/{manifest_path(request_id)}")
         if manifest.request_id != request_id:
@@ -193,6 +204,11 @@ def listed(manifest: Manifest, content: Mapping[str, bytes]) -> Manifest:
 def new_generation() -> str:
     """Name a generation that nobody else writes."""
     return f"g{secrets.token_hex(8)}"
+
+
+def is_generation(path: str) -> bool:
+    """Whether an object, by its path below its result, lies in a generation of its own."""
+    return _GENERATION.match(path) is not None
 
 
 def is_id(name: str) -> bool:
