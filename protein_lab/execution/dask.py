@@ -152,7 +152,10 @@ class DaskExecutor:
                 target = self.scheduler or f"{self.workers} of kind {self.settings.kind}"
                 raise ExecutionError(
                     f"Expected Dask workers at {target}; got none: {error}.",
-                    "Start the scheduler and its workers, or leave out --scheduler.",
+                    "Start the scheduler and its workers, or leave out --scheduler."
+                    if self.scheduler
+                    else "Where workers wait in a queue, raise "
+                    "PROTEIN_LAB_CLUSTER_NO_WORKERS_SECONDS.",
                 ) from error
             yield client
 

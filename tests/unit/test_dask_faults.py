@@ -241,13 +241,14 @@ def test_workers_of_a_kind_that_is_missing_are_an_error(
 ) -> None:
     """Neither a resource that nobody has nor workers that went away are waited for for ever."""
     needy = ClusterSettings(placement="gpu", no_workers_seconds=3.0)
-    with pytest.raises(ExecutionError, match="GPU"):
-        DaskExecutor(workers=1, cluster=needy).run(
-            REQUEST, spec_of(runtime), range(2), lambda design: None
-        )
     hasty = ClusterSettings(no_workers_seconds=3.0)
     with processes(tmp_path, 1) as (file, running):
-        executor = DaskExecutor(scheduler=address_in(file), cluster=hasty)
+        address = address_in(file)
+        with pytest.raises(ExecutionError, match="no worker with the resource GPU for 3 s"):
+            DaskExecutor(scheduler=address, cluster=needy).run(
+                REQUEST, spec_of(runtime), range(2), lambda design: None
+            )
+        executor = DaskExecutor(scheduler=address, cluster=hasty)
 
         def kill(design: Design) -> None:
             with suppress(ProcessLookupError):
@@ -255,6 +256,34 @@ def test_workers_of_a_kind_that_is_missing_are_an_error(
 
         with pytest.raises(ExecutionError, match="had no worker for 3 s"):
             executor.run(REQUEST, spec_of(runtime), range(40), kill)
+
+
+def test_of_very_many_designs_few_are_underway(runtime: engine.Runtime) -> None:
+    """Scheduler and caller hold no more of ten thousand designs than of a hundred."""
+    from dask import config
+    from distributed import Client
+
+    settings, taken, held, made = ClusterSettings(), [], [], []
+
+    def wanted() -> Iterator[int]:
+        for index in range(10_000):
+            taken.append(index)
+            yield index
+
+    with config.set(dask_limits(settings)), start_cluster(settings, 1) as cluster:
+        address = cluster.scheduler_address
+
+        def look(design: Design) -> None:
+            made.append(design.index)
+            with Client(address, set_as_default=False) as client:
+                held.append(
+                    client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+                )
+
+        executor = DaskExecutor(scheduler=address, cluster=settings)
+        executor.run(REQUEST, spec_of(runtime), wanted(), look, lambda: len(made) >= 24)
+        assert 24 <= len(made) <= len(taken) <= len(made) + 20
+        assert max(held) <= 20
 
 
 def test_other_versions_are_refused(runtime: engine.Runtime) -> None:
