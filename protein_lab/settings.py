@@ -95,6 +95,10 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     kind : {"local", "ssh", "slurm", "kubernetes"}
         Where workers are started when no scheduler is named.
+    scheduler : str
+        For the service: address of a running scheduler, as ``tcp://host:8786``.
+    workers : int
+        For the service: workers to start; 0 makes designs in its own process.
     hosts : str
         For ``ssh``: hosts separated by commas, the scheduler's first.
     queue, walltime : str
@@ -122,6 +126,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Literal["local", "ssh", "slurm", "kubernetes"] = "local"
+    scheduler: str = ""
+    workers: int = 0
     hosts: str = ""
     queue: str = ""
     walltime: str = "02:00:00"

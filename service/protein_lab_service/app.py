@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import anyio.to_thread
 import msgspec
-from litestar import Litestar, Response, Router, get, post
+from litestar import Litestar, Response, Router, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException
@@ -40,12 +39,12 @@ from protein_lab.design.decoding import MAX_REQUEST_BYTES
 from protein_lab.design.request import DesignRequest, decode_request
 from protein_lab.design.request_schema import request_components, request_examples
 from protein_lab.errors import ProteinLabError
+from protein_lab.execution.job_table import Job, Status
 from protein_lab.protein import Protein
 from protein_lab.settings import Settings
 from protein_lab.store.schema import DesignResult
 from protein_lab.store.summary import DesignSummary, fasta, summarize
 from protein_lab.typing import Fault
-from protein_lab_service.job_table import Job, Status
 from protein_lab_service.jobs import Jobs
 from protein_lab_service.problems import HANDLERS
 
@@ -129,7 +128,17 @@ def submit_design(body: bytes, state: State) -> Accepted:
 @get("/designs/{identity:str}", sync_to_thread=True)
 def show_design(identity: str, state: State) -> DesignState:
     """Tell where a request stands and, when it is done, what came out."""
-    job = _find(identity, state)
+    return _show(_find(identity, state), state)
+
+
+@delete("/designs/{identity:str}", status_code=200, sync_to_thread=True)
+def cancel_design(identity: str, state: State) -> DesignState:
+    """End a request that is not finished; of a finished one this changes nothing."""
+    _find(identity, state)
+    return _show(_jobs(state).cancel(identity) or _find(identity, state), state)
+
+
+def _show(job: Job, state: State) -> DesignState:
     shown = DesignState(
         id=job.id,
         status=job.status,
@@ -189,7 +198,7 @@ def ready(state: State) -> dict[str, str]:
     """Tell whether the database answers and the weights can be used."""
     try:
         _jobs(state).check()
-    except (ProteinLabError, sqlite3.Error, OSError) as error:
+    except (ProteinLabError, OSError) as error:
         # Anybody may ask, so places on this machine are for the log alone.
         _LOGGER.error("Not ready: %s", error)
         kind = type(error).__name__
@@ -257,6 +266,7 @@ async def _working(app: Litestar) -> AsyncIterator[None]:
         yield
     finally:
         await anyio.to_thread.run_sync(jobs.stop)
+        jobs.close()
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -280,7 +290,7 @@ def create_app(settings: Settings) -> Litestar:
         )
     api = Router(
         "/api/v1",
-        route_handlers=[submit_design, show_design, show_structure, show_sequences],
+        route_handlers=[submit_design, show_design, cancel_design, show_structure, show_sequences],
         guards=[_require_token],
         security=[{"bearer": []}],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -56,7 +55,7 @@ HANDLERS: Final[dict[int | type[Exception], Any]] = {
     HTTPException: _on_http_error,
     InvalidRequestError: _on_invalid,
     ProteinLabError: _on_unavailable,
-    sqlite3.Error: _on_unavailable,
+    OSError: _on_unavailable,
     Exception: _on_unexpected,
 }
 """Exception handlers of the application; each answers as a problem."""

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from litestar.testing import TestClient
 from protein_lab_service import create_app
-from protein_lab_service.job_table import JobTable
 
 from protein_lab import engine
 from protein_lab.design.request import decode_request, request_id
 from protein_lab.errors import ProteinLabError
+from protein_lab.execution.job_table import JobTable
 from protein_lab.models.weights import weights_digest
 from protein_lab.protein import Protein
 from protein_lab.settings import Settings, StoreSettings
+from protein_lab.store.database import Database
 from protein_lab.store.objects import load_result
 from protein_lab.store.schema import DesignResult
 from protein_lab.store.summary import fasta
@@ -247,12 +248,13 @@ def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     a failed one again retries it.
     """
     settings = _settings(tmp_path)
-    table = JobTable(settings.store.database_url.removeprefix("sqlite:///"))
+    table = JobTable(Database(settings.store.database_url))
     cut_off = REQUEST | {"seed": 4}
-    for request in (REQUEST, cut_off):
-        table.add(_identity(settings, request), decode_request(request))
-    table.update(_identity(settings, cut_off), "running")
-    table.add("of other weights", decode_request(REQUEST))
+    table.add(_identity(settings, cut_off), decode_request(cut_off))
+    assert table.claim() is not None
+    table.add(_identity(settings, REQUEST), decode_request(REQUEST))
+    of_other_weights = "0" * 64
+    table.add(of_other_weights, decode_request(REQUEST))
     table.add("unreadable", decode_request(REQUEST))
     with sqlite3.connect(settings.store.database_url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE jobs SET request = '{}x' WHERE id = 'unreadable'")
@@ -262,11 +264,11 @@ def test_a_restart_loses_nothing(tmp_path: Path) -> None:
             assert _wait(restarted, f"/api/v1/designs/{identity}")["status"] == "done"
             stored = load_result(Path(settings.store.objects) / identity)
             assert stored.request == decode_request(request)
-        state = _wait(restarted, "/api/v1/designs/of other weights")
+        state = _wait(restarted, f"/api/v1/designs/{of_other_weights}")
     assert state["status"] == "failed"
     assert "Post the request again" in state["error"]
-    assert table.next() is None
-    assert table.add("of other weights", decode_request(REQUEST)).status == "queued"
+    assert table.claim() is None
+    assert table.add(of_other_weights, decode_request(REQUEST)).status == "queued"
 
 
 def test_accepted_means_committed(tmp_path: Path) -> None:
@@ -276,7 +278,7 @@ def test_accepted_means_committed(tmp_path: Path) -> None:
     waiting = TestClient(app)  # outside its context no worker runs
     answer = waiting.post("/api/v1/design", json=REQUEST, headers=AUTH).json()
     assert answer["status"] == "queued"
-    job = JobTable(settings.store.database_url.removeprefix("sqlite:///")).find(answer["id"])
+    job = JobTable(Database(settings.store.database_url)).find(answer["id"])
     assert job is not None
     assert job.request == decode_request(REQUEST)
     _is_problem(waiting.get(answer["links"]["structure"], headers=AUTH), 409)
