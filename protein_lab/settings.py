@@ -115,7 +115,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         Whether workers are started and ended with the work; else they all run to the end.
     placement : {"spread", "gpu", "pipeline"}
         ``spread``: any worker makes whole designs, and idle workers steal; ``gpu``: only workers
-        with a GPU make designs; ``pipeline``: these sample, workers without one do the rest.
+        with a GPU make designs; ``pipeline``: these sample and refine, workers without one draw
+        sequences and validate.
     priority : int
         Of two runs on one cluster the one with the higher number goes first.
     retries : int

@@ -55,15 +55,15 @@ class FaultyTier:
         self.calls = 0
         self.held: dict[str, tuple[bytes, int, float]] = {}
         self.after_get: Callable[[], object] | None = None
+        self.before_put: Callable[[], object] | None = None
+        self.after_delete: Callable[[], object] | None = None
         self._clock = clock
 
     def get(self, key: str) -> Entry | None:
         """Read an entry."""
         self._answer()
         found = self._live(key)
-        if self.after_get is not None:
-            action, self.after_get = self.after_get, None
-            action()
+        self._meanwhile("after_get")
         if found is None:
             return None
         entry = unpack_entry(key, found[0], found[2] - self._clock())
@@ -76,6 +76,7 @@ class FaultyTier:
         self._answer()
         if self.fault == "full":
             raise TierError("full")
+        self._meanwhile("before_put")
         life = self.ttl if entry.remaining is None else min(self.ttl, entry.remaining)
         found = self._live(entry.key)
         until = self._clock() + life
@@ -88,6 +89,7 @@ class FaultyTier:
         """Forget an entry."""
         self._answer()
         self.held.pop(key, None)
+        self._meanwhile("after_delete")
 
     def keys(self) -> Iterator[str]:
         """Give the keys that live."""
@@ -102,6 +104,13 @@ class FaultyTier:
     def _live(self, key: str) -> tuple[bytes, int, float] | None:
         found = self.held.get(key)
         return found if found and found[2] > self._clock() else None
+
+    def _meanwhile(self, moment: str) -> None:
+        """Do what another thread would do just now, once."""
+        action = getattr(self, moment)
+        if action is not None:
+            setattr(self, moment, None)
+            action()
 
     def _answer(self) -> None:
         self.calls += 1

@@ -182,27 +182,24 @@ class _ProgressBar:
     """Progress on a terminal, plain lines elsewhere."""
 
     def __init__(self, request: Any, quiet: bool) -> None:
-        from tqdm import tqdm
+        from protein_lab.execution.progress import DesignBar
 
         self._terminal = sys.stderr.isatty() and not quiet
         self._quiet, self._until = quiet, request.until
         self._total = request.num_wanted
         self._num_accepted = 0
-        unit = "design" if self._until is None else "accepted"
-        self._bar = tqdm(total=self._total, unit=unit, disable=not self._terminal)
+        self._bar = DesignBar(request, is_shown=self._terminal)
 
     def __enter__(self) -> _ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._bar.__exit__()
 
     def advance(self, finished: Any, number: int) -> None:
         """Show one more finished design."""
         self._num_accepted += finished.accepted
-        self._bar.update(1 if self._until is None else int(finished.accepted))
-        if self._until is not None:
-            self._bar.set_postfix(made=number)
+        self._bar.advance(finished, number)
         if not self._terminal and not self._quiet:
             state = finished.failed or ("accepted" if finished.accepted else "made")
             reached = (

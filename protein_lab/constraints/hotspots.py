@@ -12,10 +12,12 @@ import numpy as np
 from protein_lab.constraints.base import Layout, has_errors, require_length
 from protein_lab.constraints.burial import BURIED, count_neighbors
 from protein_lab.constraints.disulfide import atoms_of
+from protein_lab.constraints.pose import PoseRestraint
 from protein_lab.constraints.site_names import RESIDUE_NAME, site_index
 from protein_lab.constraints.structure_source import StructureSource
 from protein_lab.constraints.target_docking import CLASH, Dock
 from protein_lab.constraints.wells import CA, CB
+from protein_lab.constraints.windows import Windows
 from protein_lab.errors import ProteinLabError
 from protein_lab.typing import Fault, FloatArray, Measurement
 
@@ -27,6 +29,8 @@ NEIGHBORHOOD: Final = 30.0
 
 _WIDE: Final = 30.0
 _PER_ANGSTROM: Final = 0.1
+_STRENGTH: Final = 2.0
+"""A touch weighs as much as a contact of a binding site."""
 
 Name = Annotated[str, msgspec.Meta(max_length=16)]
 
@@ -161,6 +165,18 @@ class Hotspots(
     def pose(self, protein: Protein) -> FloatArray:
         """Give N, CA, C and ideal CB of a design beside the target, (residue, 4, 3), angstrom."""
         return _dock(self).dock(atoms_of(protein))
+
+    def restraint(self, layout: Layout) -> PoseRestraint:
+        """Pull the design about the hotspots, where it lies best, and off the avoided residues."""
+        dock = _dock(self)
+        return PoseRestraint(
+            points=(dock.target - dock.center).reshape(-1, 3),
+            anchors=np.arange(layout.length),
+            starts=dock.target_poses,
+            energy=dock.beside,
+            curve=Windows.of([]),
+            strength=_STRENGTH,
+        )
 
     def evaluate(self, protein: Protein, layout: Layout) -> Measurement:
         """Dock a design and count the hotspots that it touches in its best pose.

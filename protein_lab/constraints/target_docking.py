@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,8 @@ _CAREFUL: Final = 3
 _COARSE_STEPS: Final = 40
 _GAP: Final = 6.0
 _TINY: Final = 1e-9
+_NOTHING: Final = 1e-6
+"""Energy of a pose that has all it wants, nats."""
 _INFINITE: Final = 1e6
 
 
@@ -66,14 +69,41 @@ class Dock:
 
     def energy(self, placed: FloatArray, coarse: bool) -> tuple[float, FloatArray]:
         """Energy of placed atoms, shape (4 * residue, 3), and its gradient."""
-        design = placed.reshape(-1, 4, 3)
-        gradient = np.zeros(design.shape)
+        value, gradient, _ = self._energy(placed.reshape(-1, 4, 3), self.target, coarse)
+        return value, gradient.reshape(-1, 3)
+
+    def beside(
+        self, design: FloatArray, placed: FloatArray
+    ) -> tuple[float, FloatArray, FloatArray]:
+        """Energy of CB atoms where the target is placed beside a design that stands still.
+
+        Parameters
+        ----------
+        design : ndarray, shape=(residue, 4, 3)
+        placed : ndarray, shape=(4 * residue, 3)
+            Of the target, angstrom.
+
+        Returns
+        -------
+        energy : float
+            Nats.
+        on_design, on_target : ndarray
+            Its gradients, shaped as what is given.
+        """
+        target = placed.reshape(-1, 4, 3)
+        value, on_design, on_target = self._energy(design, target, coarse=True)
+        return value, on_design, on_target.reshape(-1, 3)
+
+    def _energy(
+        self, design: FloatArray, target: FloatArray, coarse: bool
+    ) -> tuple[float, FloatArray, FloatArray]:
+        on_design, on_target = np.zeros(design.shape), np.zeros(target.shape)
         energy = 0.0
         for residues, low, high in (
             (self.hotspots, 0.0, self.distance - _KEPT),
             (self.avoided, self.distance + _KEPT, _INFINITE),
         ):
-            away = design[None, :, CB] - self.target[residues, CB][:, None]
+            away = design[None, :, CB] - target[residues, CB][:, None]
             apart = np.linalg.norm(away, axis=-1)
             touching = apart.argmin(axis=1)
             rows = np.arange(len(residues))
@@ -81,27 +111,13 @@ class Dock:
             pull = (
                 away[rows, touching] * (slope / np.maximum(apart[rows, touching], _TINY))[:, None]
             )
-            np.add.at(gradient[:, CB], touching, pull)
+            np.add.at(on_design[:, CB], touching, pull)
+            np.subtract.at(on_target[:, CB], residues, pull)
             energy += float(value.sum())
         atoms = slice(CB, None) if coarse else slice(None)
-        return energy + self._repulsion(design, gradient, atoms, coarse), gradient.reshape(-1, 3)
-
-    def _repulsion(
-        self, design: FloatArray, gradient: FloatArray, atoms: slice, coarse: bool
-    ) -> float:
-        from scipy.spatial import KDTree
-
         low = _COARSE if coarse else CLASH + _KEPT
-        fixed, moved = self.target[:, atoms].reshape(-1, 3), design[:, atoms].reshape(-1, 3)
-        near = KDTree(moved).sparse_distance_matrix(KDTree(fixed), low, output_type="coo_matrix")
-        one, other = near.row, near.col
-        away = moved[one] - fixed[other]
-        apart = np.linalg.norm(away, axis=-1)
-        value, slope = well(apart, low, _INFINITE, _SCALE)
-        pull = np.zeros(moved.shape)
-        np.add.at(pull, one, away * (slope / np.maximum(apart, _TINY))[:, None])
-        gradient[:, atoms] += pull.reshape(gradient[:, atoms].shape)
-        return float(value.sum())
+        energy += _repulsion((design, on_design), (target, on_target), atoms, low)
+        return energy, on_design, on_target
 
     def dock(self, atoms: FloatArray) -> FloatArray:
         """Find the best pose of a design, from many starts.
@@ -127,11 +143,64 @@ class Dock:
         outward /= max(float(np.linalg.norm(outward)), _TINY)
         size = float(np.sqrt((points**2).sum(axis=-1).mean()))
         starts = turned_starts((patch + (size + _GAP) * outward)[None], _STARTS, np.eye(3))
-        rough = [
-            fit_pose(lambda p: self.energy(p, coarse=True), points, [start], _COARSE_STEPS)
-            for start in starts
-        ]
+        return place_points(points, self._best_pose(points, starts)).reshape(atoms.shape)
+
+    def _best_pose(self, points: FloatArray, starts: Sequence[FloatArray]) -> FloatArray:
+        """Follow starts downhill, coarsely, and the best carefully; stop where nothing is amiss."""
+
+        def careful(chosen: Sequence[FloatArray]) -> tuple[float, FloatArray]:
+            return fit_pose(lambda p: self.energy(p, coarse=False), points, chosen)
+
+        rough = []
+        for start in starts:
+            found = fit_pose(lambda p: self.energy(p, coarse=True), points, [start], _COARSE_STEPS)
+            if found[0] < _NOTHING:
+                value, pose = careful([found[1]])
+                if value < _NOTHING:
+                    return pose
+            rough.append(found)
         order = sorted(range(len(rough)), key=lambda number: rough[number][0])[:_CAREFUL]
-        chosen = [rough[number][1] for number in order]
-        best = fit_pose(lambda p: self.energy(p, coarse=False), points, chosen)[1]
-        return place_points(points, best).reshape(atoms.shape)
+        return careful([rough[number][1] for number in order])[1]
+
+    def target_poses(self, atoms: FloatArray) -> list[FloatArray]:
+        """Give the pose of the centered target beside a design, as it is docked best.
+
+        Parameters
+        ----------
+        atoms : ndarray, shape=(residue, 4, 3)
+            Of the design, which stands still, angstrom.
+        """
+        from scipy.spatial.transform import Rotation
+
+        from protein_lab.geometry import superimpose
+
+        rotation, shift = superimpose(self.dock(atoms).reshape(-1, 3), atoms.reshape(-1, 3))
+        turn = Rotation.from_matrix(rotation).as_quat(canonical=True, scalar_first=True)
+        return [np.concatenate([turn, rotation @ self.center + shift])]
+
+    @property
+    def center(self) -> FloatArray:
+        """Mean of all atoms of the target, shape (3,), angstrom."""
+        return np.asarray(self.target.mean(axis=(0, 1)), dtype=np.float64)
+
+
+def _repulsion(
+    moved: tuple[FloatArray, FloatArray],
+    fixed: tuple[FloatArray, FloatArray],
+    atoms: slice,
+    low: float,
+) -> float:
+    """Energy of atoms nearer than ``low``; adds to the gradient beside each of two sets."""
+    from scipy.spatial.distance import cdist
+
+    one, other = moved[0][:, atoms].reshape(-1, 3), fixed[0][:, atoms].reshape(-1, 3)
+    between = cdist(one, other)  # of so few atoms faster than trees
+    row, column = np.nonzero(between < low)
+    away, apart = one[row] - other[column], between[row, column]
+    value, slope = well(apart, low, _INFINITE, _SCALE)
+    force = away * (slope / np.maximum(apart, _TINY))[:, None]
+    for (_, gradient), rows, pull in ((moved, row, force), (fixed, column, -force)):
+        flat = np.zeros((gradient[:, atoms].size // 3, 3))
+        np.add.at(flat, rows, pull)
+        gradient[:, atoms] += flat.reshape(gradient[:, atoms].shape)
+    return float(value.sum())

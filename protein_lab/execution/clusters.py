@@ -12,6 +12,7 @@ A worker that has a GPU says so with the resource ``GPU``, every other one with 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,7 @@ def _slurm(settings: ClusterSettings, workers: int) -> Any:
             "--resources", resources, "--lifetime", f"{life}s", "--lifetime-stagger", f"{stagger}s",
         ],
         job_extra_directives=["--gres=gpu:1"] if settings.gpus else [],
+        log_directory="worker_logs",
         job_script_prologue=[f"export {name}={value}" for name, value in _ONE_THREAD.items()],
         scheduler_options={"dashboard_address": f"{_LOOPBACK}:0"},
         silence_logs=_QUIET,
@@ -227,14 +229,13 @@ def worker_life(walltime: str) -> tuple[int, int]:
     ExecutionError
         When it is none of these, or too short for a worker to start and end.
     """
-    days, _, clock = walltime.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in [*parts, days or "0"]) or len(parts) > 3:
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+(?::\d+){0,2})", walltime)
+    if found is None:
         raise ExecutionError(
             f"Expected a time limit as 02:00:00 or 1-12:00:00, got {walltime!r}.",
             "Set PROTEIN_LAB_CLUSTER_WALLTIME.",
         )
-    numbers = [int(part) for part in parts]
+    days, numbers = found[1], [int(part) for part in found[2].split(":")]
     if days:  # as Slurm reads it: DAYS-HH, DAYS-HH:MM
         numbers = [*numbers, 0, 0][:3]
     elif len(numbers) == 1:

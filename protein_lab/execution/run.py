@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
+from typing import Final
 
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest, embedded_request
 from protein_lab.design.until import Tally
-from protein_lab.errors import ExecutionError
+from protein_lab.errors import ExecutionError, ProteinLabError
 from protein_lab.execution.base import Executor, RuntimeSpec, ShouldStop, spec_of
 from protein_lab.execution.local import LocalExecutor
 from protein_lab.store.base import ResultStore
@@ -15,6 +18,9 @@ from protein_lab.store.output import OutputFolder
 from protein_lab.store.schema import Design, DesignResult
 
 Progress = Callable[[Design, int], None]
+
+AT_ONCE: Final = 4
+"""Requests that share workers at the same time: more than one, so that none waits at their ends."""
 
 
 def run_request(
@@ -133,3 +139,62 @@ def _publish(result: DesignResult, output: OutputFolder | None, store: ResultSto
         output.publish(result)
     if store is not None:
         store.forget_designs(result.request_id)
+
+
+def run_requests(
+    requests: Sequence[tuple[DesignRequest, engine.Runtime]],
+    executor: Executor,
+    *,
+    store: ResultStore | None = None,
+    progress: Callable[[int, Design, int], None] = lambda number, design, num_finished: None,
+    should_stop: ShouldStop = lambda: False,
+    at_once: int = AT_ONCE,
+) -> list[DesignResult | ProteinLabError]:
+    """Answer several requests on the same workers, which go from one to the next without a pause.
+
+    Parameters
+    ----------
+    requests : sequence of (DesignRequest, Runtime)
+        Each as for :func:`run_request`.
+    executor : Executor
+        An opened :class:`~protein_lab.execution.dask.DaskExecutor`, so that its workers are
+        shared; one in this process answers one request after the other.
+    store : ResultStore or None
+        As for :func:`run_request`.
+    progress : callable
+        Called with the place of the request in ``requests``, a finished design and the number of
+        finished ones; one call at a time.
+    should_stop : callable
+        Asked between designs.
+    at_once : int
+        Requests that are worked on at the same time.
+
+    Returns
+    -------
+    list of DesignResult or ProteinLabError
+        In the order of the requests; an error ends its own request alone.
+    """
+    telling, ending = Lock(), Event()
+
+    def answer(number: int) -> DesignResult | ProteinLabError:
+        request, runtime = requests[number]
+
+        def tell(design: Design, num_finished: int) -> None:
+            with telling:
+                progress(number, design, num_finished)
+
+        try:
+            return run_request(
+                request, runtime, executor=executor, store=store, progress=tell,
+                should_stop=lambda: ending.is_set() or should_stop(),
+            )  # fmt: skip
+        except ProteinLabError as error:
+            return error
+
+    threads = 1 if isinstance(executor, LocalExecutor) else at_once
+    with ThreadPoolExecutor(threads, thread_name_prefix="request") as pool:
+        try:
+            return list(pool.map(answer, range(len(requests))))
+        except BaseException:
+            ending.set()  # as after Ctrl-C: every thread ends after the design in hand
+            raise

@@ -202,9 +202,7 @@ class TieredStore(Generic[V]):
     def _find(self, key: str, flight: Flight[V | None]) -> V | None:
         """Look through the copies, then the record."""
         willing: list[int] = []
-        # While the key is changed only the record is sure.
-        places = () if flight.is_overtaken else range(len(self._copies))
-        for place in places:
+        for place in range(len(self._copies)):
             asked = self._clock()
             entry, answers = self._ask(place, key)
             value = self._decode(place, entry)

@@ -24,8 +24,8 @@ from protein_lab.models.curve_deeponet import CurveDeepONet
 from protein_lab.models.sequence import SequenceOperator
 from protein_lab.training.chains import BatchOptions, ChainSource
 from protein_lab.training.corpus import Corpus
+from protein_lab.training.learning import Task
 from protein_lab.training.perturbation import perturb_curve
-from protein_lab.training.tasks import Task
 
 CALIBRATION_SEED = 987_654_321
 NUM_CHAINS = 8

@@ -9,9 +9,13 @@ from typing import Any, Literal
 from protein_lab.backends import Array, Backend
 from protein_lab.backends.base import Parameters
 from protein_lab.errors import ProteinLabError
-from protein_lab.training.tasks import Task
+from protein_lab.training.learning import Task
 
 Differentiated = Callable[..., tuple[Array, dict[str, Array], dict[str, Array]]]
+
+
+class DivergedError(ProteinLabError):
+    """The loss or its gradient is no finite number any more."""
 
 
 def clipped(backend: Backend, gradients: Mapping[str, Array], largest: float) -> dict[str, Array]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,8 @@ from protein_lab.training.batches import BatchSource, TrainingChain
 from protein_lab.training.chains import BatchOptions
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.curve_batches import CurveBatchSource, CurveChain
-from protein_lab.training.losses import CONTACT_DISTANCE, Totals, flow_losses, loss_totals
+from protein_lab.training.learning import NO_EXTRAS, Extras, Task
+from protein_lab.training.losses import CONTACT_DISTANCE, flow_losses, loss_totals
 from protein_lab.training.physics_losses import physics_losses
 from protein_lab.training.pieces import row_ranges, rows_of
 from protein_lab.training.prefetch import Prefetcher
@@ -29,69 +32,8 @@ from protein_lab.training.sequence_task import SequenceTask
 CURVE_CONTACT_DISTANCE = 14.0
 """Distance of two points of a curve up to which their elements can touch, angstrom."""
 
-
-class Extras(NamedTuple):
-    """What some steps need beside the batch.
-
-    Attributes
-    ----------
-    guess : Array, shape=(batch, point, atom, 3), optional
-        Clean field that the operator predicted before, where it is to look at it.
-    physics : Array, shape=(), optional
-        Weight of the physical losses.
-    totals : Totals, optional
-        Counts of the whole batch where this is a piece of it.
-    """
-
-    guess: Array | None = None
-    physics: Array | None = None
-    totals: Totals | None = None
-
-
-NO_EXTRAS = Extras()
 GUESSED = 0.5
 """Share of steps in which the operator sees its own guess, where it is trained to."""
-
-
-class Task(Protocol):
-    """Something to learn."""
-
-    has_physics: bool
-    pads: bool
-    ahead: Prefetcher | None
-
-    def fresh(self, step: int, /) -> tuple[Any, ...]:
-        """Make what seed and step alone decide of a batch."""
-        ...
-
-    def batch(self, step: int, params: Parameters) -> tuple[Any, ...]:
-        """Make the batch of a step, which may use the operator as it is; nothing else decides."""
-        ...
-
-    @property
-    def loss(self) -> Callable[..., tuple[Array, dict[str, Array]]]:
-        """Function of parameters and a batch: the loss and its parts."""
-        ...
-
-    def num_chains(self, batch: tuple[Any, ...], /) -> int:
-        """Chains in a batch: so many pieces can it be split into."""
-        ...
-
-    def density(self, step: int, /) -> int:
-        """Say how chains are sampled at a step; see :class:`BatchOptions`."""
-        ...
-
-    def loss_at(self, density: int, /) -> Callable[..., tuple[Array, dict[str, Array]]]:
-        """Loss of batches of a sampling."""
-        ...
-
-    def split(self, batch: tuple[Any, ...], pieces: int, /) -> list[tuple[Any, ...]]:
-        """Split a batch so that losses and gradients of the pieces add up to those of it."""
-        ...
-
-    def with_physics(self, batch: tuple[Any, ...], weight: float, /) -> tuple[Any, ...]:
-        """Add physical losses to a batch of one point a residue, where ``has_physics``."""
-        ...
 
 
 class _FieldBatches:
@@ -402,3 +344,31 @@ def make_task(
     if pads is not None:
         task.pads = pads
     return task
+
+
+def made_ahead(
+    operator: str,
+    config: Any,
+    options: BatchOptions,
+    seed: int,
+    backend: Backend,
+    corpus: Corpus,
+    loaders: int,
+    stride: int = 1,
+) -> AbstractContextManager[Prefetcher | None]:
+    """Start processes that make training batches; none where ``loaders`` is 0.
+
+    Parameters
+    ----------
+    operator, config, options, seed, backend, corpus
+        See :func:`make_task`.
+    loaders : int
+        Processes.
+    stride : int
+        See :class:`Prefetcher`.
+    """
+    if not loaders:
+        return nullcontext()
+    pads = backend.fixed_shapes
+    make = partial(make_task, operator, config, "train", options, seed, pads=pads)
+    return closing(Prefetcher(make, corpus, loaders, stride))

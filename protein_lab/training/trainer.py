@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,19 @@ from protein_lab.training.checkpoints import (
 )
 from protein_lab.training.corpus import Corpus
 from protein_lab.training.evaluation import CALIBRATION_SEED, Evaluation
-from protein_lab.training.gradients import GradientSum, clipped
+from protein_lab.training.gradients import DivergedError, GradientSum, clipped
 from protein_lab.training.interrupts import HeldInterrupts
+from protein_lab.training.learning import Task
 from protein_lab.training.log import Progress
 from protein_lab.training.monitor import Monitor
 from protein_lab.training.options import TrainingOptions
 from protein_lab.training.prefetch import Prefetcher
 from protein_lab.training.resuming import resume_run
-from protein_lab.training.tasks import BATCHES, Task, make_task
+from protein_lab.training.tasks import BATCHES, made_ahead, make_task
 
 _LOGGER = logging.getLogger(__name__)
 _GRACE = 1.1
-"""Times the allowed time after which a run is cut, though its steps were planned to fit."""
+"""Of the allowed time; then a run is cut, though its steps were planned to fit."""
 _STARTED = 10
 """Steps that a device needs to get going, which say nothing of its speed."""
 _PLANNED_AFTER = 30
@@ -47,10 +47,6 @@ _MAX_LEFT_OUT = 5
 """Steps in a row without a finite gradient after which a run is given up."""
 _AGREE_EVERY = 10
 """Steps after which processes agree on the time that has passed."""
-
-
-class DivergedError(ProteinLabError):
-    """The loss or its gradient is no finite number any more."""
 
 
 class Trainer:
@@ -155,19 +151,13 @@ class Trainer:
         batches = self.batches
         if split != "train":  # what is measured is what is used: one point a residue
             batches = msgspec.structs.replace(batches, densities=(1,))
-        return make_task(
-            self.kind.name, self.config, split, batches, seed, self.backend, self.corpus
-        )
+        place = (self.backend, self.corpus)
+        return make_task(self.kind.name, self.config, split, batches, seed, *place)
 
-    def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
-        """Start the processes that make batches, where there shall be some."""
-        if not self._loaders:
-            return nullcontext()
-        make = partial(
-            make_task, self.kind.name, self.config, "train", self.batches, self.options.seed,
-            pads=self.backend.fixed_shapes,
-        )  # fmt: skip
-        return closing(Prefetcher(make, self.corpus, self._loaders, self.num_processes))
+    def _made_ahead(self) -> AbstractContextManager[Prefetcher | None]:
+        learned = (self.kind.name, self.config, self.batches, self.options.seed)
+        place = (self.backend, self.corpus, self._loaders, self.num_processes)
+        return made_ahead(*learned, *place)
 
     @property
     def batches(self) -> BatchOptions:
@@ -217,7 +207,7 @@ class Trainer:
         allowed = float("inf") if hours is None else hours * 3600
         saved = time.monotonic()
         try:
-            with HeldInterrupts() as interrupts, self._prefetcher() as self.task.ahead:
+            with HeldInterrupts() as interrupts, self._made_ahead() as self.task.ahead:
                 for loss, parts in self._steps(allowed):
                     if tick is not None:
                         tick(self.step, self.options.total_steps, loss)
@@ -262,8 +252,8 @@ class Trainer:
 
     def _may_plan(self) -> bool:
         """Whether the rate has not begun to fall, so that another number of steps jolts nothing."""
-        total = self.options.total_steps
-        return not total or self.step < 0.9 * (1.0 - self.options.cooldown) * total
+        held = 0.9 * (1.0 - self.options.cooldown) * self.options.total_steps
+        return not held or self.step < held
 
     def _agreed(self, seconds: float) -> float:
         """Mean of a time over the processes, which must all stop at the same step."""
@@ -319,10 +309,6 @@ class Trainer:
             "learning_rate in a recipe and --change-options.",
         )
 
-    def held_out_loss(self) -> float:
-        """Loss of the averaged weights on fixed batches of the calibration split."""
-        return self.evaluation.held_out_loss(self.average)
-
     def _report(
         self,
         loss: float,
@@ -335,7 +321,7 @@ class Trainer:
         line = Progress(
             step=self.step, total_steps=self.options.total_steps, seconds=self.seconds,
             learning_rate=self.options.rate_at(self.step), loss=loss,
-            held_out=self.held_out_loss() if evaluate else float("nan"),
+            held_out=self.evaluation.held_out_loss(self.average) if evaluate else float("nan"),
             parts=dict(parts),
             metrics=self.evaluation.samples(self.average) if evaluate else {},
         )  # fmt: skip
@@ -373,7 +359,7 @@ class Trainer:
             steps=self.step,
             seconds=self.seconds,
             residues_per_batch=self.batches.residues,
-            held_out=self.held_out_loss(),
+            held_out=self.evaluation.held_out_loss(self.average),
         )
         return save_weights(self.weights(), folder, self.kind.name, self.config, card)
 

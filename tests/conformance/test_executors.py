@@ -17,11 +17,11 @@ import pytest
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.until import Until
-from protein_lab.errors import ExecutionError
+from protein_lab.errors import ExecutionError, ProteinLabError
 from protein_lab.execution.base import RuntimeSpec, open_runtime, spec_of
 from protein_lab.execution.dask import DaskExecutor
 from protein_lab.execution.local import LocalExecutor
-from protein_lab.execution.run import run_request
+from protein_lab.execution.run import run_request, run_requests
 from protein_lab.settings import ClusterSettings
 from protein_lab.store.schema import Design
 
@@ -252,3 +252,25 @@ def test_a_search_ends_at_the_same_design(
     there = run_request(request, runtime, executor=DaskExecutor(scheduler=cluster), spec=spec)
     assert here.search == there.search
     assert bits(list(here.designs)) == bits(list(there.designs))
+
+
+def test_several_requests_share_workers(cluster: str, runtime: engine.Runtime) -> None:
+    """Each gets its own answer, and one that cannot be answered spoils no other."""
+    requests = [msgspec.structs.replace(REQUEST, num_designs=2, seed=seed) for seed in (1, 2, 3)]
+    broken = engine.Runtime.open(REQUEST.operator, backend="numpy")
+    broken.digest = "f" * 64
+    told: list[tuple[int, int]] = []
+    with DaskExecutor(scheduler=cluster) as executor:
+        answers = run_requests(
+            [(requests[0], runtime), (requests[1], broken), (requests[2], runtime)],
+            executor,
+            progress=lambda number, design, num_finished: told.append((number, design.index)),
+        )
+    assert isinstance(answers[1], ExecutionError)
+    assert "weights digest" in answers[1].problem
+    for number in (0, 2):
+        made = answers[number]
+        assert not isinstance(made, ProteinLabError)
+        alone = run_request(requests[number], runtime)
+        assert bits(list(made.designs)) == bits(list(alone.designs))
+    assert sorted(told) == [(0, 0), (0, 1), (2, 0), (2, 1)]

@@ -16,7 +16,8 @@ from protein_lab.store.memory import MemoryTier
 from protein_lab.store.tiered import TieredStore
 from tests.tier_faults import BytesCodec, DictRecord, Fault, FaultyTier, ManualClock
 
-KEYS = st.sampled_from(["a", "b", "c"])
+KEYS = st.sampled_from(["a", "a", "a", "b"])
+FAULTS = st.sampled_from(["dead", "full", "crash", "rotten", "stranger"])
 PLACES = st.integers(0, 1)
 MEMORY_SECONDS, FAST_SECONDS, SLOW_SECONDS = 300.0, 3600.0, 86_400.0
 
@@ -35,8 +36,8 @@ class TieredModel(RuleBasedStateMachine):
         ]
         self.record = DictRecord()
         self.model: dict[str, bytes] = {}
-        self.written: dict[str, set[bytes]] = {key: set() for key in "abc"}
-        self.doubtful: dict[str, set[bytes]] = {key: set() for key in "abc"}
+        self.written: dict[str, set[bytes]] = {key: set() for key in "ab"}
+        self.doubtful: dict[str, set[bytes]] = {key: set() for key in "ab"}
         self.count = 0
         self.begin()
 
@@ -71,9 +72,11 @@ class TieredModel(RuleBasedStateMachine):
         self.model.pop(key, None)
         self.doubtful[key].clear()
 
-    @rule(key=KEYS)
-    def get(self, key: str) -> None:
+    @rule(key=KEYS, is_evicted=st.booleans())
+    def get(self, key: str, is_evicted: bool) -> None:
         """Read a value; what comes up lives no longer than where it came from."""
+        if is_evicted:
+            self.memory.delete(key)
         before = [tier.held.get(key) for tier in self.copies]
         had = self.memory.get(key)
         hits = [row.hits for row in self.store.statistics()]
@@ -104,6 +107,29 @@ class TieredModel(RuleBasedStateMachine):
         for tier in self.copies:
             tier.after_get = None
         self.record.after_read = None
+        self.memory.delete(key)
+        self.check(key, self.store.get(key))
+
+    @rule(key=KEYS, place=PLACES, is_deleted=st.booleans())
+    def change_during_promotion(self, key: str, place: int, is_deleted: bool) -> None:
+        """Change a key when a reader is about to copy its old value up."""
+        change: Callable[[str], None] = self.delete if is_deleted else self.set
+        self.memory.delete(key)
+        self.copies[place].before_put = lambda: change(key)
+        self.store.get(key)
+        self.copies[place].before_put = None
+        self.memory.delete(key)
+        self.check(key, self.store.get(key))
+
+    @rule(key=KEYS, place=PLACES)
+    def get_during_deletion(self, key: str, place: int) -> None:
+        """Read a key when one of its copies is gone and the others are not."""
+        old = {self.model.get(key), None, *self.doubtful[key]}
+        found: list[bytes | None] = []
+        self.copies[place].after_delete = lambda: found.append(self.store.get(key))
+        self.delete(key)
+        self.copies[place].after_delete = None
+        assert set(found) <= old
         self.check(key, self.store.get(key))
 
     @rule(seconds=st.sampled_from([0.5, 5.0, 299.0, 301.0, 3599.0, 3601.0, 86_401.0]))
@@ -117,7 +143,7 @@ class TieredModel(RuleBasedStateMachine):
         """Set the clock on the wall; no life depends on it."""
         self.wall += seconds * 10**9
 
-    @rule(place=PLACES, fault=st.sampled_from(["dead", "full", "crash", "rotten", "stranger"]))
+    @rule(place=PLACES, fault=FAULTS)
     def fail(self, place: int, fault: Fault) -> None:
         """Make a copy fail."""
         self.copies[place].fault = fault
@@ -126,6 +152,30 @@ class TieredModel(RuleBasedStateMachine):
     def heal(self, place: int) -> None:
         """Let a copy work again, with what it held."""
         self.copies[place].fault = ""
+
+    @rule(key=KEYS, places=st.sets(PLACES, min_size=1), fault=FAULTS, is_deleted=st.booleans())
+    def change_during_outage(
+        self, key: str, places: set[int], fault: Fault, is_deleted: bool
+    ) -> None:
+        """Change a key that copies hold while they fail; then they work again."""
+        self.get(key, True)
+        for place in places:
+            self.copies[place].fault = fault
+        self.delete(key) if is_deleted else self.set(key)
+        for place in places:
+            self.copies[place].fault = ""
+        self.clock.now += 5.1  # so that breakers let calls pass
+        self.get(key, True)
+
+    @rule(key=KEYS, place=PLACES)
+    def get_just_before_the_end(self, key: str, place: int) -> None:
+        """Read a copy whose life is almost over, when nothing faster has it."""
+        source = self.copies[place].held.get(key)
+        if source is not None and source[2] > self.clock.now:
+            for tier in self.copies[:place]:
+                tier.held.pop(key, None)
+            self.clock.now = source[2] - 0.5
+            self.get(key, True)
 
     @rule(place=PLACES)
     def lose(self, place: int) -> None:
@@ -151,7 +201,7 @@ class TieredModel(RuleBasedStateMachine):
     def restart(self) -> None:
         """End the process and begin again without memory."""
         self.begin()
-        for key in "abc":
+        for key in "ab":
             version = self.record.held.get(key, (b"", -1))[1]
             for tier in self.copies:
                 if key in tier.held and tier.held[key][1] != version:
@@ -197,7 +247,7 @@ class TieredModel(RuleBasedStateMachine):
         for tier in self.copies:
             tier.held.clear()
         self.begin()
-        for key in "abc":
+        for key in "ab":
             assert self.store.get(key) == self.model.get(key)
 
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sequence_options import SequenceOptions
+from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import spec_of
 from protein_lab.execution.clusters import dask_limits, start_cluster
 from protein_lab.execution.dask import DaskExecutor
-from protein_lab.execution.tasks import digest_of
+from protein_lab.execution.keeping import keeping_of
+from protein_lab.execution.run import run_request
+from protein_lab.execution.tasks import Reply, Work, digest_of, make_design
 from protein_lab.settings import ClusterSettings, StoreSettings
 from protein_lab.store.blobs import LocalObjects
+from protein_lab.store.open import open_store
 from protein_lab.store.parts import Parts
 from protein_lab.store.schema import Design
 
@@ -148,3 +155,203 @@ def test_two_hundred_designs_survive_what_kills_workers(
     assert {index: digest_of(design) for index, design in kept.items()} == {
         index: serial(index) for index in range(200) if index != poison
     }
+
+
+@contextmanager
+def processes(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """Run a scheduler and workers as somebody else would, the scheduler's process first."""
+    place = folder / f"scheduler-{time.monotonic_ns()}.json"
+    dask = [sys.executable, "-m", "dask"]
+    common = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    commands = [[*dask, "scheduler", *common, "--port", "0", "--scheduler-file", str(place)]]
+    commands += [
+        [*dask, "worker", *common, "--nthreads", "1", "--scheduler-file", str(place)]
+    ] * workers
+    environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            running.append(
+                subprocess.Popen(
+                    command, env=environment, cwd=folder, start_new_session=True,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )
+            )  # fmt: skip
+        yield str(place), running
+    finally:
+        for process in running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
+
+
+def address_in(place: str) -> str:
+    """Wait for a scheduler to write where it listens."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            return str(msgspec.json.decode(Path(place).read_bytes())["address"])
+        time.sleep(0.1)
+    pytest.fail("the scheduler did not start")
+
+
+@pytest.mark.timeout(900)
+def test_a_dead_scheduler_is_told_and_the_same_call_goes_on(
+    runtime: engine.Runtime, serial: Callable[[int], str], tmp_path: Path
+) -> None:
+    """What was finished stays; the second run makes the rest, and the result is that of one run."""
+    request = msgspec.structs.replace(REQUEST, num_designs=24)
+    settings = ClusterSettings()
+    place = StoreSettings(objects=str(tmp_path / "store"))
+    with processes(tmp_path, 1) as (file, running), open_store(place) as store:
+        executor = DaskExecutor(scheduler=address_in(file), cluster=settings, store=place)
+
+        def kill(design: Design, number: int) -> None:
+            if number == 4:
+                os.killpg(running[0].pid, signal.SIGKILL)
+
+        begun = time.monotonic()
+        with pytest.raises(ExecutionError, match="scheduler is gone") as caught:
+            run_request(request, runtime, executor=executor, store=store, progress=kill)
+        assert "repeat the command" in caught.value.remedy
+        assert time.monotonic() - begun < 120
+    kept = Parts(LocalObjects(place.objects)).indices(runtime.request_id(request))
+    assert 4 <= len(kept) < 24
+    asked: list[int] = []
+
+    class Remembering(DaskExecutor):
+        """Notes what it has to make."""
+
+        def run(self, *given: Any) -> None:
+            request, spec, indices, *rest = given
+            asked.extend(wanted := list(indices))
+            super().run(request, spec, wanted, *rest)
+
+    with open_store(place) as store:
+        executor = Remembering(workers=2, store=place)
+        result = run_request(request, runtime, executor=executor, store=store)
+        assert store.get(result.request_id) is not None
+    assert sorted(asked) == sorted(set(range(24)) - set(kept))
+    assert {d.index: digest_of(d) for d in result.designs} == {i: serial(i) for i in range(24)}
+    assert Parts(LocalObjects(place.objects)).indices(result.request_id) == []
+
+
+def test_workers_of_a_kind_that_is_missing_are_an_error(
+    runtime: engine.Runtime, tmp_path: Path
+) -> None:
+    """Neither a resource that nobody has nor workers that went away are waited for for ever."""
+    needy = ClusterSettings(placement="gpu", no_workers_seconds=3.0)
+    with pytest.raises(ExecutionError, match="GPU"):
+        DaskExecutor(workers=1, cluster=needy).run(
+            REQUEST, spec_of(runtime), range(2), lambda design: None
+        )
+    hasty = ClusterSettings(no_workers_seconds=3.0)
+    with processes(tmp_path, 1) as (file, running):
+        executor = DaskExecutor(scheduler=address_in(file), cluster=hasty)
+
+        def kill(design: Design) -> None:
+            with suppress(ProcessLookupError):
+                os.killpg(running[1].pid, signal.SIGKILL)
+
+        with pytest.raises(ExecutionError, match="had no worker for 3 s"):
+            executor.run(REQUEST, spec_of(runtime), range(40), kill)
+
+
+def test_other_versions_are_refused(runtime: engine.Runtime) -> None:
+    """A worker with another package might make other designs; it says so instead."""
+    spec = msgspec.structs.replace(spec_of(runtime), versions=(("protein_lab", "0.0.1"),))
+    with pytest.raises(ExecutionError, match=r"expected protein_lab 0\.0\.1, but has"):
+        DaskExecutor(workers=1).run(REQUEST, spec, range(1), lambda design: None)
+
+
+def test_a_worker_elsewhere_sends_designs(
+    runtime: engine.Runtime, serial: Callable[[int], str], tmp_path: Path
+) -> None:
+    """A folder of the same name with another identity is another folder; nothing is written."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    keeping = keeping_of(StoreSettings(objects=str(here)))
+    keeping_of(StoreSettings(objects=str(there)))
+    spec, identity = spec_of(runtime), runtime.request_id(REQUEST)
+    for objects, is_kept in ((str(here), True), (str(there), False), ("/nowhere", False)):
+        seen = msgspec.structs.replace(keeping, objects=objects)
+        work = Work(request=REQUEST, request_id=identity, spec=spec, keeping=seen)
+        answer = make_design(msgspec.json.encode(work), 5)
+        reply = msgspec.msgpack.decode(answer, type=Reply)
+        assert (reply.index, reply.digest) == (5, serial(5))
+        assert (reply.design is None) == is_kept
+    assert Parts(LocalObjects(here)).indices(identity) == [5]
+    assert Parts(LocalObjects(there)).indices(identity) == []
+
+
+def test_stages_on_other_workers_change_no_bit(
+    runtime: engine.Runtime, serial: Callable[[int], str]
+) -> None:
+    """Backbones come from the worker that says it has a GPU, the rest from the other one."""
+    from dask import config
+    from distributed import Client, get_task_stream
+
+    pipeline = ClusterSettings(placement="pipeline", gpus=1)
+    with (
+        config.set(dask_limits(pipeline)),
+        start_cluster(pipeline, 1) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(2, timeout=120)
+        devices = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        (gpu,) = (worker for worker, device in devices.items() if device == "0")
+        for placement, halves in (("pipeline", {"draft"}), ("gpu", {"design"})):
+            made: list[Design] = []
+            settings = msgspec.structs.replace(pipeline, placement=placement)
+            executor = DaskExecutor(scheduler=cluster.scheduler_address, cluster=settings)
+            with get_task_stream(client) as stream:
+                executor.run(REQUEST, spec_of(runtime), range(6), made.append)
+                time.sleep(1.0)  # for the last reports of the workers
+            assert {d.index: digest_of(d) for d in made} == {i: serial(i) for i in range(6)}
+            of_gpu = {task["key"].split("-")[0] for task in stream.data if task["worker"] == gpu}
+            assert of_gpu == halves
+
+
+def test_a_caller_that_is_killed_leaves_nothing_running_and_loses_nothing(
+    runtime: engine.Runtime, serial: Callable[[int], str], tmp_path: Path
+) -> None:
+    """After kill -9 of the command its workers end by themselves, and another run goes on."""
+    request = msgspec.structs.replace(REQUEST, num_designs=30)
+    (tmp_path / "request.json").write_bytes(request.canonical())
+    place = StoreSettings(objects=str(tmp_path / "store"))
+    words = ["design", "request.json", "--store", place.objects, "--workers", "2"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "protein_lab.cli", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])},
+        cwd=tmp_path, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    parts, identity = Parts(LocalObjects(place.objects)), runtime.request_id(request)
+    try:
+        deadline = time.monotonic() + 120
+        while len(parts.indices(identity)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        command.kill()
+        command.wait(60)
+        while is_running(command.pid) and time.monotonic() < deadline + 60:
+            time.sleep(0.2)
+        assert not is_running(command.pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+    kept = parts.kept(identity)
+    assert 3 <= len(kept) < 30
+    made: list[int] = []
+    with open_store(place) as store:
+        result = run_request(
+            request, runtime, store=store, progress=lambda design, _: made.append(design.index)
+        )
+    assert made[: len(kept)] == sorted(kept)
+    assert {d.index: digest_of(d) for d in result.designs} == {i: serial(i) for i in range(30)}
+
+
+def is_running(group: int) -> bool:
+    """Tell whether a process of the group still runs; the dead are not counted."""
+    found = subprocess.run(
+        ["pgrep", "-g", str(group), "-r", "R,S,D"], capture_output=True, check=False
+    )
+    return bool(found.stdout)

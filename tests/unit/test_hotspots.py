@@ -11,6 +11,7 @@ from protein_lab.constraints.base import Layout
 from protein_lab.constraints.burial import count_neighbors
 from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.hotspots import Hotspots
+from protein_lab.constraints.pose import PRECISE
 from protein_lab.constraints.structure_source import StructureSource, structure_text
 from protein_lab.constraints.target_docking import CLASH, Dock
 from protein_lab.design.request import check_request
@@ -123,3 +124,19 @@ def test_bad_input_is_told_with_its_path(data: dict[str, Any], path: str, messag
     assert any(
         item.path == f"$.constraints[0]{path}" and message in item.message for item in faults
     ), faults
+
+
+def test_the_pull_towards_a_target_is_exact(target: Protein) -> None:
+    """Its gradient is that of the energy in the best pose, and it goes with the design."""
+    apart = np.linalg.norm(target.ca[:, None] - target.ca[None], axis=-1)
+    ends = np.unravel_index(int(apart.argmax()), apart.shape)
+    constraint = asked(target, [int(place) for place in ends])
+    restraint = constraint.restraint(Layout(HELIX.num_residues, ()))
+    restraint.precision = PRECISE
+    atoms = atoms_of(HELIX) * 1.02
+    value, gradient = restraint(atoms)
+    assert value > 0.1
+    assert np.abs(gradient.sum(axis=(0, 1))).max() < 1e-3, "the target comes along"
+    assert worst_gradient_error(restraint, atoms) < 1e-2
+    moved, _ = restraint(atoms[..., [1, 2, 0]] + 25.0)
+    assert moved == pytest.approx(value, rel=1e-3)

@@ -1,97 +1,418 @@
-"""Processes that are killed, disks that are full, places that are gone: nothing half, nothing lost."""
+"""Writers that are killed, disks that are full, places that are gone: nothing half or lost."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protein_lab.errors import StoreError, TierError
 from protein_lab.settings import StoreSettings
-from protein_lab.store.blobs import LocalObjects, open_objects
+from protein_lab.store.blobs import LocalObjects, Objects, open_objects
 from protein_lab.store.maintenance import gc, verify
 from protein_lab.store.manifest import MANIFEST
-from protein_lab.store.objects import stored_results, verify_result
 from protein_lab.store.records import Records
-from protein_lab.store.schema import encode_result
-from protein_lab.testing.results import example_result
+from protein_lab.store.schema import DesignResult, encode_result
+from protein_lab.testing.results import example_result, ideal_helix_design
 from tests.servers import S3Server, s3_server
 
-_KILLS = 25
-_WRITER = """
-import dataclasses, sys
-from protein_lab.store.blobs import open_objects
-from protein_lab.store.records import Records
+_NURSERY = """
+import dataclasses, json, os, sys
 from protein_lab.settings import StoreSettings
+from protein_lab.store.blobs import open_objects
+from protein_lab.store.packing import pack_result
+from protein_lab.store.records import Records
 from protein_lab.testing.results import example_result
 
-root, first, mark = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-records = Records(open_objects(StoreSettings(objects=root, s3_endpoint=mark.partition(" ")[2])))
-base = example_result()
-print("ready", flush=True)
-for number in range(first, first + 10_000):
-    item = dataclasses.replace(
-        base, request_id=f"{number:064x}", outcome=mark.split()[0], provenance={"n": mark.split()[0]}
-    )
-    won = records.put(item)
-    print(number, int(won), flush=True)
+def tell(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def write(place, first, count, mark):
+    records = Records(open_objects(StoreSettings(**place)))
+    base = dataclasses.replace(example_result(), outcome=mark, provenance={"writer": mark})
+    for number in range(first, first + count):
+        won = records.put(dataclasses.replace(base, request_id=f"{number:064x}"))
+        tell("put", number, int(won))
+
+pack_result(example_result())  # what is slow the first time is done before the forks
+tell("ready")
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            write(*json.loads(line))
+        finally:
+            os._exit(0)
+    tell("child", child)
+    os.waitpid(child, 0)
+    tell("ended")
 """
 
 
-def _writer(root: str, first: int, mark: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", _WRITER, root, str(first), mark]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+class Nursery:
+    """A process that forks writers, so that each starts at once and can be killed."""
+
+    def __init__(self, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _NURSERY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        assert self._say().startswith("ready")
+
+    def run(self, order: list[Any], seconds: float | None = None, puts: int = 0) -> dict[int, bool]:
+        """Let a writer write and kill it so long after so many puts; gives what it was told."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        child = int(self._say().removeprefix("child "))
+        timer = threading.Timer(60 if seconds is None else seconds, os.kill, (child, 9))
+        told: dict[int, bool] = {}
+        try:
+            while True:
+                if len(told) == puts and not timer.is_alive():
+                    timer.start()
+                if (line := self._say()) == "ended":
+                    return told
+                _, number, won = line.split()
+                told[int(number)] = won == "1"
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """End it and its writer."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(30)
+
+    def _say(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
 
 
-def _killed(child: subprocess.Popen[str], seconds: float) -> dict[int, bool]:
-    """Wait until a child writes, kill it a little later; gives what it was told is stored."""
-    assert child.stdout is not None
+@contextmanager
+def nursery(**environment: str) -> Iterator[Nursery]:
+    """Run a nursery and end it for sure."""
+    running = Nursery(**environment)
     try:
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(seconds)
+        yield running
     finally:
-        child.send_signal(signal.SIGKILL)
-        said, _ = child.communicate(timeout=60)
-    whole = [line.split() for line in said.splitlines(keepends=True) if line.endswith("\n")]
-    return {int(number): won == "1" for number, won in whole}
+        running.end()
 
 
-def test_a_killed_writer_tears_mixes_and_loses_nothing(tmp_path: Path) -> None:
-    """After 25 kills at random times every acknowledged result is whole, and no orphan is left."""
-    chance = random.Random(3)
-    root = tmp_path / "store"
-    records = Records(LocalObjects(root))
-    acknowledged: set[int] = set()
-    for number in range(_KILLS):
-        said = _killed(_writer(str(root), max(acknowledged, default=-1) + 1, "one"), 0.7)
-        acknowledged |= said.keys()
-        time.sleep(chance.random() * 0.01 * (number % 2))
-    assert acknowledged
-    base = dataclasses.replace(example_result(), outcome="one", provenance={"n": "one"})
-    found = [int(name, 16) for name in records.ids()]
-    assert acknowledged <= set(found)
+def later() -> datetime:
+    """Tell the time in two days."""
+    return datetime.now(UTC) + timedelta(days=2)
+
+
+def marked(number: int, mark: str) -> DesignResult:
+    """Make what a writer of the nursery writes."""
+    identity = f"{number:064x}"
+    changes = {"outcome": mark, "provenance": {"writer": mark}, "request_id": identity}
+    return dataclasses.replace(example_result(), **changes)
+
+
+def check(objects: Objects, told: dict[int, str]) -> list[int]:
+    """See that everything visible is whole, of one writer, and that nothing told is missing."""
+    records = Records(objects)
+    found = sorted(int(name, 16) for name in records.ids())
+    assert told.keys() <= set(found)
+    gc(Records(objects, now=later))
     assert verify(records) == []
     for number in found:
-        wanted = dataclasses.replace(base, request_id=f"{number:064x}")
-        stored = records.get(wanted.request_id)
+        stored = records.get(f"{number:064x}")
         assert stored is not None
-        assert encode_result(stored) == encode_result(wanted)
-    later = Records(LocalObjects(root), now=lambda: datetime.now(UTC) + timedelta(days=2))
-    gc(later)
-    assert sorted(path.name for path in root.iterdir()) == sorted(
-        [f"{number:064x}" for number in found] + [".lock"] * (root / ".lock").exists()
-        + ["protein_lab_store.json"]
+        wanted = told.get(number, stored.outcome)
+        assert encode_result(stored) == encode_result(marked(number, wanted))
+    listed = {info.path.split("/")[0] for info in objects.list()} - {"protein_lab_store.json"}
+    assert listed == {f"{number:064x}" for number in found}
+    for number in found:
+        manifest = records.expect(f"{number:064x}")
+        there = {info.path for info in objects.list(f"{number:064x}/")}
+        named = {f"{number:064x}/{item.path}" for item in manifest.objects}
+        assert there == named | {f"{number:064x}/{MANIFEST}"}
+    return found
+
+
+def test_25_kills_tear_mix_and_lose_nothing(tmp_path: Path) -> None:
+    """Every acknowledged result is whole, every visible one of one writer, no orphan is left."""
+    chance = random.Random(3)
+    root = tmp_path / "store"
+    told: dict[int, str] = {}
+    first = 0
+    with nursery() as writers:
+        for number in range(25):
+            # Every other time the place is taken by left-overs: then generations are written.
+            if number % 2:
+                for offset in range(8):
+                    junk = root / f"{first + offset:064x}" / "left_over"
+                    junk.parent.mkdir(parents=True, exist_ok=True)
+                    junk.write_bytes(b"x")
+            order = [{"objects": str(root)}, first, 1000, f"writer {number}"]
+            done = writers.run(order, 0.8 * chance.random(), puts=number // 2 % 2)
+            # One that is there already was stored by a writer that could not say so any more.
+            told |= {item: f"writer {number}" for item, won in done.items() if won}
+            first = max(done, default=first - 1) + 1
+    assert len(told) >= 5
+    objects = LocalObjects(root)
+    check(objects, told)
+    assert not list(root.rglob("*.writing"))
+
+
+def test_kills_of_writers_to_a_bucket(s3: S3Server) -> None:
+    """The same with a server: what is sent but not named is collected."""
+    chance = random.Random(4)
+    place: dict[str, Any] = {
+        "objects": f"s3://{s3.make_bucket()}/store",
+        "s3_endpoint": s3.endpoint,
+        "s3_region": "us-east-1",
+    }
+    told: dict[int, str] = {}
+    first = 0
+    with pytest.MonkeyPatch.context() as patch, nursery(**s3.credentials()) as writers:
+        for name, value in s3.credentials().items():
+            patch.setenv(name, value)
+        for number in range(5):
+            order = [place, first, 1000, f"writer {number}"]
+            done = writers.run(order, 0.8 * chance.random(), puts=number % 2)
+            told |= {item: f"writer {number}" for item, won in done.items() if won}
+            first = max(done, default=first - 1) + 1
+        assert told
+        check(open_objects(StoreSettings(**place)), told)
+
+
+def test_of_two_processes_with_one_id_exactly_one_wins(tmp_path: Path) -> None:
+    """Both write the same ids at the same time; each id has one writer's result, and whole."""
+    root = tmp_path / "store"
+    for number in range(4, 8):  # half of them in places that are taken by left-overs
+        (root / f"{number:064x}").mkdir(parents=True)
+        (root / f"{number:064x}" / "left_over").write_bytes(b"x")
+    told: list[dict[int, bool]] = [{}, {}]
+    with nursery() as one, nursery() as two:
+
+        def run(writer: Nursery, place: int) -> None:
+            told[place] = writer.run([{"objects": str(root)}, 0, 8, f"writer {place}"])
+
+        threads = [
+            threading.Thread(target=run, args=(one, 0)),
+            threading.Thread(target=run, args=(two, 1)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    assert sorted(told[0]) == sorted(told[1]) == list(range(8))
+    winners = {number: f"writer {int(told[1][number])}" for number in range(8)}
+    assert all(told[0][number] != told[1][number] for number in range(8))
+    assert check(LocalObjects(root), winners) == list(range(8))
+
+
+def test_files_are_durable_before_they_are_named(tmp_path: Path) -> None:
+    """The system calls themselves: each file and folder is synced before the name that counts."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace, root = tmp_path / "trace", tmp_path / "store"
+    taken = root / f"{1:064x}" / "left_over"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"x")
+    (tmp_path / "order").write_text(json.dumps([{"objects": str(root)}, 0, 2, "one"]))
+    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat"
+    command = ["strace", "-f", "-y", "-s", "4096", "-o", str(trace), "-e", calls]
+    with (tmp_path / "order").open() as order:
+        done = subprocess.run(
+            [*command, sys.executable, "-c", _NURSERY], stdin=order, capture_output=True, text=True
+        )
+    if "ptrace" in done.stderr:
+        pytest.skip("tracing is not allowed here")
+    assert "put 0 1" in done.stdout
+    assert "put 1 1" in done.stdout
+    events = _events(trace.read_text())
+    names = [path for kind, path in events if kind == "name"]
+    whole, single = root / f"{0:064x}", root / f"{1:064x}" / MANIFEST
+    assert str(whole) in names
+    assert str(single) in names
+    # A folder that is named as a whole: all its files and folders first, its parent after.
+    at = events.index(("name", str(whole)))
+    synced = {path for kind, path in events[:at] if kind == "sync"}
+    scratch = (
+        next(path for path in synced if f".{0:064x}." in path).split(".writing")[0] + ".writing"
     )
-    assert gc(later) == []
+    for path in [whole, *whole.rglob("*")]:
+        assert str(path).replace(str(whole), scratch) in synced, path
+    assert ("sync", str(root)) in events[at:]
+    # A generation: every object, and every folder on the way to it, before the manifest.
+    at = events.index(("name", str(single)))
+    before = {path for kind, path in events[:at] if kind == "sync"}
+    generation = next(path for path in single.parent.iterdir() if path.name.startswith("g"))
+    for path in generation.rglob("*"):
+        if path.is_dir():
+            assert str(path) in before, path
+        else:
+            assert any(
+                f".{path.name}." in item and item.startswith(str(path.parent)) for item in before
+            )
+    assert str(generation) in before
+    assert str(single.parent) in before
+    assert ("sync", str(single.parent)) in events[at:]
+
+
+def _events(trace: str) -> list[tuple[str, str]]:
+    """Read syncs and namings in the order in which they ended."""
+    events: list[tuple[str, str]] = []
+    open_calls: dict[str, str] = {}
+    for line in trace.splitlines():
+        process, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if rest.endswith("<unfinished ...>"):
+            open_calls[process] = rest.removesuffix("<unfinished ...>")
+            continue
+        if rest.startswith("<..."):
+            rest = open_calls.pop(process) + rest.split("resumed>", 1)[1]
+        if not rest.endswith("= 0"):
+            continue
+        if found := re.match(r"(?:fsync|fdatasync)\(\d+<(.*)>\s*\)", rest):
+            events.append(("sync", found[1]))
+        elif found := re.match(r"(?:rename|link)\w*\(.*\"(.*?)\"", rest):
+            events.append(("name", found[1]))
+    return events
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 640 KiB, where that is allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=640k", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if done.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_shows_nothing_half(small_disk: Path) -> None:
+    """A clear error, no part of the result is visible, and it works when there is space again."""
+    records = Records(LocalObjects(small_disk / "store"))
+    results = [marked(number, "one") for number in range(6)]
+    with pytest.raises(StoreError, match="No space left") as caught:
+        all(map(records.put, results))
+    assert "Free some space" in caught.value.remedy
+    stored = len(list(records.ids()))
+    assert 0 < stored < len(results)
+    assert verify(records) == []
+    assert not list(small_disk.rglob("*.writing"))
+    (small_disk / "store" / results[stored].request_id).mkdir()
+    (small_disk / "store" / results[stored].request_id / "left_over").touch()
+    with pytest.raises(StoreError, match="No space left"):
+        records.put(results[stored])
+    designs = [ideal_helix_design(index, 400) for index in range(60)]
+    with pytest.raises(StoreError, match="No space left"):
+        list(map(records.parts.keep, ["a" * 64] * len(designs), designs))
+    kept = sorted(records.parts.kept("a" * 64))
+    assert kept == list(range(len(kept)))
+    assert len(list(records.ids())) == stored
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert all(records.put(item) for item in results[stored:])
+    assert verify(records) == []
+
+
+def test_a_read_only_place_is_told(small_disk: Path) -> None:
+    """Reading goes on; writing says that it may not."""
+    records = Records(LocalObjects(small_disk / "store"))
+    records.put(marked(0, "one"))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert Records(LocalObjects(small_disk / "store")).get(f"{0:064x}") is not None
+    for act in (
+        lambda: records.put(marked(1, "one")),
+        lambda: records.delete(f"{0:064x}"),
+        lambda: records.parts.keep("a" * 64, ideal_helix_design(0, 10)),
+    ):
+        with pytest.raises(StoreError, match="Read-only file system") as caught:
+            act()
+        assert "may write" in caught.value.remedy
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
+
+def test_a_bucket_that_is_gone_or_closed_is_told(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong and what to do, and never a key."""
+    secret = "canary-0123456789"
+    given = s3.credentials()
+    keys = {**given, "AWS_SECRET_ACCESS_KEY": secret}
+    bucket = s3.make_bucket()
+    cases = [
+        (f"s3://{bucket}/x", keys, "does not let us in", "AWS_ACCESS_KEY_ID"),
+        (f"s3://{bucket}/x", {**keys, "AWS_ACCESS_KEY_ID": secret}, "let us in", "AWS_"),
+        ("s3://no-such-bucket/x", given, "does not exist", "PROTEIN_LAB_STORE_OBJECTS"),
+    ]
+    for uri, credentials, problem, remedy in cases:
+        for name, value in credentials.items():
+            monkeypatch.setenv(name, value)
+        settings = StoreSettings(objects=uri, s3_endpoint=s3.endpoint, s3_region="us-east-1")
+        records = Records(open_objects(settings))
+        for act in (
+            lambda r=records: r.put(example_result()),
+            lambda r=records: r.get("a" * 64),
+            lambda r=records: list(r.ids()),
+            lambda r=records: r.parts.kept("a" * 64),
+        ):
+            with pytest.raises(StoreError, match=problem) as caught:
+                act()
+            assert remedy in caught.value.remedy
+            assert secret not in str(caught.value) + repr(caught.value.__context__)
+            assert given["AWS_ACCESS_KEY_ID"] not in str(caught.value)
+    for uri in (f"s3://key:{secret}@{bucket}/x", "s3://", f"gs://{secret}/x"):
+        with pytest.raises(StoreError, match="s3://BUCKET/PREFIX") as caught:
+            open_objects(StoreSettings(objects=uri))
+        assert secret not in str(caught.value)
+
+
+def test_a_server_that_hangs_or_is_dead_costs_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call ends in time and says so; when the server is back, everything works."""
+    with s3_server() as server:
+        for name, value in server.credentials().items():
+            monkeypatch.setenv(name, value)
+        settings = StoreSettings(
+            objects=f"s3://{server.make_bucket()}/x",
+            s3_endpoint=server.endpoint,
+            s3_region="us-east-1",
+            objects_timeout_seconds=2.0,
+        )
+        objects = open_objects(settings)
+        objects.write("one", b"1")
+        server.pause()
+        for act in (
+            lambda: objects.read("one"),
+            lambda: objects.write("two", b"2", if_absent=True),
+            lambda: list(objects.list()),
+        ):
+            began = time.monotonic()
+            with pytest.raises(TierError, match="did not answer in time"):
+                act()
+            assert time.monotonic() - began < 30
+        server.resume()
+        assert objects.read("one") == b"1"
+        server.kill()
+        with pytest.raises(TierError, match="did not answer"):
+            objects.read("one")

@@ -237,6 +237,48 @@ class TestChanges:
         )
         assert again.get("a") == b"new"
 
+    def test_what_comes_up_lives_no_longer_than_where_it_came_from(self) -> None:
+        """A copy that still lives for a little gives that little, less the time of reading."""
+        store, memory, copies, _, clock = build()
+        store.put("a", b"1")
+        copies[0].held.clear()
+        memory.delete("a")
+        clock.now += 86_400.0 - 100.0
+
+        def read_slowly() -> None:
+            clock.now += 40.0
+
+        copies[1].after_get = read_slowly
+        assert store.get("a") == b"1"
+        end = copies[1].held["a"][2]
+        held = memory.get("a")
+        assert held is not None
+        assert end - 40.0 <= held.until <= end
+        assert end - 40.0 <= copies[0].held["a"][2] <= end
+
+    def test_an_entry_of_another_key_is_damage(self) -> None:
+        """A copy that answers for another key is not believed, and that key is left alone."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"1")
+        memory.delete("a")
+        copies[0].fault = "stranger"
+        assert store.get("a") == b"1"
+        assert store.statistics()[1].damaged == 1
+        assert list(memory.keys()) == ["a"]
+
+    def test_changes_at_one_moment_keep_their_copies(self) -> None:
+        """Two values within one tick of the clock, or when it goes back, have an order."""
+        stamps = iter([100, 100, 50])
+        clock = ManualClock()
+        copy = FaultyTier("redis", 10.0, clock)
+        memory: MemoryTier[bytes] = MemoryTier(1000, 1.0, clock)
+        store: TieredStore[bytes] = TieredStore(
+            memory, [copy], DictRecord(), BytesCodec(), clock=clock, stamp=lambda: next(stamps)
+        )
+        for value in (b"1", b"2", b"3"):
+            store.put("a", value)
+            assert copy.held["a"][0].endswith(value)
+
     def test_what_is_written_once_stays(self) -> None:
         """A record that keeps the first value gives the first value, from every tier."""
         store, memory, copies, _, _ = build(is_written_once=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -344,3 +345,26 @@ def test_interrupted_command_saves_and_goes_on(tmp_path: Path) -> None:
     assert (folder / f"{NAME}.toml").is_file()
     assert (folder / LOG).read_text().startswith("step,")
     assert (folder / "loss.png").stat().st_size > 5000
+
+
+def test_batches_made_ahead_change_nothing(corpus: Corpus, uncut: Trainer, tmp_path: Path) -> None:
+    """Weights after a run whose batches came from another process have the same bits."""
+    trainer = start(corpus, tmp_path / "run", loaders=1)
+    trainer.run(report_every=2)
+    assert trainer.step == uncut.step
+    for name, value in uncut.weights().items():
+        assert np.array_equal(trainer.weights()[name], value), name
+
+
+def test_a_dead_loader_is_told(corpus: Corpus, tmp_path: Path) -> None:
+    """The run stops with what to do, and can be resumed."""
+    trainer = start(corpus, tmp_path / "run", loaders=1)
+
+    def kill(step: int, *_: Any) -> None:
+        if step == 2:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(ProteinLabError, match="has died"):
+        trainer.run(report_every=2, tick=kill)
+    Trainer(NAME, tmp_path / "run", corpus, resume=True).run()
