@@ -23,7 +23,8 @@ from protein_lab.store.manifest import (
     encode_manifest,
     missing,
 )
-from protein_lab.store.moves import MOVE_TIME, class_of, remove_unlisted
+from protein_lab.store.marker import PROBES
+from protein_lab.store.moves import class_of, is_recent, remove_unlisted
 from protein_lab.store.packing import (
     ARRAYS,
     RECORD,
@@ -67,7 +68,7 @@ def verify(records: Records, request_ids: Iterable[str] | None = None) -> list[D
         When the place cannot be used, or a newer version wrote there.
     """
     wanted = None if request_ids is None else set(request_ids)
-    records.raw_manifest("0")  # refuses a store of a newer version, or with a damaged mark
+    records.marker.before_reading()
     damages: list[Damage] = []
     for request_id, infos in _by_result(records):
         if wanted is None or request_id in wanted:
@@ -107,7 +108,7 @@ def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> lis
             f"{grace.total_seconds():.0f} s.",
             "A writer may take that long.",
         )
-    records.raw_manifest("0")
+    records.marker.before_reading()
     until = records.now() - grace
     held = records.holds.ids()
     removed: list[ObjectInfo] = []
@@ -121,7 +122,9 @@ def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> lis
                 parts = list(records.objects.list(f"{PARTS}/{run}/"))
                 _remove(records, parts, dry_run)
                 removed += parts
-    return removed + list(records.objects.sweep(until, dry_run))
+    probes = [info for info in records.objects.list(f"{PROBES}/") if info.modified <= until]
+    _remove(records, probes, dry_run)
+    return removed + probes + list(records.objects.sweep(until, dry_run))
 
 
 def repair(
@@ -249,7 +252,7 @@ def _orphans(
     moving = ""
     if manifest is not None:
         named |= {f"{request_id}/{item.path}" for item in manifest.objects}
-        if isinstance(manifest.moving, Move) and records.now() - manifest.moving.since < MOVE_TIME:
+        if isinstance(manifest.moving, Move) and is_recent(manifest.moving, records.now()):
             moving = f"{request_id}/{manifest.moving.generation}/"
     return [
         info

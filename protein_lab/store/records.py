@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -28,11 +29,12 @@ from protein_lab.store.generations import (
     TOMBSTONE,
     TRIES,
     Generations,
+    is_id,
     listed,
     manifest_path,
     new_generation,
 )
-from protein_lab.store.holds import Holds
+from protein_lab.store.holds import HOLDS, Holds
 from protein_lab.store.manifest import MANIFEST, Hold, Manifest, encode_manifest
 from protein_lab.store.packing import (
     ARCHIVE,
@@ -44,7 +46,7 @@ from protein_lab.store.packing import (
     pack_result,
     unpack_result,
 )
-from protein_lab.store.parts import Parts
+from protein_lab.store.parts import PARTS, THREADS, Parts
 from protein_lab.store.schema import DesignResult
 
 if TYPE_CHECKING:
@@ -68,11 +70,18 @@ class Records(Generations):
         Where they are kept.
     now : callable
         Gives the time, in UTC.
+
+    Attributes
+    ----------
+    parts : Parts
+        Designs of runs that are not finished.
+    holds : Holds
+        Copies of legal holds.
     """
 
     def __init__(self, objects: Objects, now: Callable[[], datetime] = utc_now) -> None:
         super().__init__(objects)
-        self.parts = Parts(objects)
+        self.parts = Parts(objects, self.marker)
         self.holds = Holds(objects)
         self.now = now
 
@@ -100,7 +109,7 @@ class Records(Generations):
         raw = self.raw_manifest(request_id)
         if self.valid_manifest(request_id, raw) is not None:
             return False
-        self.mark()
+        self.marker.before_writing()
         packed = pack_result(result)
         manifest = msgspec.structs.replace(
             describe_result(result),
@@ -127,13 +136,18 @@ class Records(Generations):
         StoreError
             When the place cannot be used, or a newer version wrote there.
         """
+        found = self.get_with_manifest(request_id)
+        return None if found is None else found[0]
+
+    def get_with_manifest(self, request_id: str) -> tuple[DesignResult, Manifest] | None:
+        """Read a result and the manifest that lists it; see :meth:`get`."""
         name = f"{self.objects.uri}/{request_id}"
         for attempt in range(TRIES):
             manifest = self.manifest(request_id)
             if manifest is None:
                 return None
             try:
-                return self._unpacked(request_id, manifest, name)
+                return self._unpacked(request_id, manifest, name), manifest
             except IntegrityError:
                 # A move may have switched the manifest between the two reads.
                 if attempt == TRIES - 1 or self.manifest(request_id) == manifest:
@@ -142,11 +156,12 @@ class Records(Generations):
 
     def ids(self) -> Iterator[str]:
         """Give the ids of all results, also of those whose manifest is damaged."""
-        self._know()
-        for item in self.objects.list():
-            request_id, _, name = item.path.partition("/")
-            if name == MANIFEST and item.size != len(TOMBSTONE):
-                yield request_id
+        names = [name for name in self.objects.folders() if name not in (PARTS, HOLDS)]
+        names = [name for name in names if is_id(name)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for name, raw in zip(names, pool.map(self.raw_manifest, names), strict=True):
+                if raw is not None and raw != TOMBSTONE:
+                    yield name
 
     def open_arrays(self, request_id: str) -> xr.Dataset:
         """Open the arrays of a result; values are read when they are used.
