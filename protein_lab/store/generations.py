@@ -164,6 +164,16 @@ class Generations:
                 self.objects.delete(*paths)
             raise
 
+    def mark(self) -> None:
+        """See that the place is a store of ours, or make it one, before anything is written.
+
+        Raises
+        ------
+        StoreError
+            When it holds something else, was laid out by a newer version, or cannot be written.
+        """
+        self.marker.before_writing()
+
     def _decoded(self, request_id: str, raw: bytes) -> Manifest:
         manifest = decode_manifest(raw, f"{self.objects.uri}/{manifest_path(request_id)}")
         if manifest.request_id != request_id:

@@ -109,7 +109,7 @@ class Records(Generations):
         raw = self.raw_manifest(request_id)
         if self.valid_manifest(request_id, raw) is not None:
             return False
-        self.marker.before_writing()
+        self.mark()
         packed = pack_result(result)
         manifest = msgspec.structs.replace(
             describe_result(result),
