@@ -125,6 +125,10 @@ class Objects(Protocol):
         """Give a folder as a store that Zarr reads from."""
         ...
 
+    def folders(self, prefix: str = "") -> list[str]:
+        """Name the folders directly below ``prefix``, sorted."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Give all objects whose path begins with ``prefix``, a folder that ends in a slash."""
         ...
@@ -202,8 +206,8 @@ class LocalObjects:
         for place in places:
             with storing(place):
                 place.unlink(missing_ok=True)
-        for folder in {place.parent for place in places}:
-            with suppress(FileNotFoundError):
+        for folder in {place.parent for place in places if place.parent.is_dir()}:
+            with storing(folder), suppress(FileNotFoundError):
                 sync_folder(folder)
         for place in places:
             with suppress(OSError):
@@ -249,6 +253,13 @@ class LocalObjects:
                 if not is_scratch(place) and name != _LOCK:
                     with suppress(FileNotFoundError):
                         yield self._info(place)
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """Name the folders directly below ``prefix``; see :meth:`Objects.folders`."""
+        start = self._place(prefix) if prefix else self.root
+        for _, folders, _ in os.walk(start, onerror=self._unlisted):
+            return sorted(name for name in folders if not is_scratch(Path(name)))
+        return []
 
     def _info(self, place: Path) -> ObjectInfo:
         found = place.stat()

@@ -2,14 +2,13 @@
 
 Of several writers exactly one creates an object (``If-None-Match: *``) or replaces a known one
 (``If-Match``), and its answer tells it so. AWS, MinIO, Ceph and SeaweedFS do both; a server that
-ignored them would break the promise that a result is written once, and
-:meth:`BucketObjects.check` finds out.
+ignored them would break the promise that a result is written once: it is found out, and refused,
+when a store is made there.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -149,26 +148,13 @@ class BucketObjects:
                         path=item["path"], size=item["size"], modified=item["last_modified"]
                     )
 
-    def check(self) -> None:
-        """Make sure that the server creates and replaces on condition.
+    def folders(self, prefix: str = "") -> list[str]:
+        """Name the folders directly below ``prefix``."""
+        import obstore
 
-        Raises
-        ------
-        StoreError
-            When it does not, or cannot be used.
-        """
-        path = f"probe-{secrets.token_hex(8)}"
-        try:
-            created = [self.write(path, data, if_absent=True) for data in (b"1", b"2")]
-            replaced = [self.replace(path, b"3", data) for data in (b"1", b"1")]
-            stale = self._put(path, b"4", {"e_tag": '"0"'})
-        finally:
-            self.delete(path)
-        if created != [True, False] or replaced != [True, False] or stale:
-            raise StoreError(
-                f"The server of {self.uri} ignores conditions of writes (If-None-Match, If-Match).",
-                "Use a server that honors them, or a folder.",
-            )
+        with self._asking():
+            found = obstore.list_with_delimiter(self._store, prefix or None)
+        return sorted(path.strip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def _put(self, path: str, data: bytes, mode: Any) -> bool:
         """Write; whether the condition held."""

@@ -22,12 +22,13 @@ from protein_lab.store.manifest import (
     raise_for,
     sealed_manifest,
 )
-from protein_lab.store.marker import has_marker, mark
+from protein_lab.store.marker import Marker
 from protein_lab.store.parts import THREADS
 
 TOMBSTONE = b'{"schema":"protein_lab/deleted@1"}\n'
 """Content of the manifest of a result that was deleted."""
 TRIES = 5
+_GENERATION = re.compile("g[0-9a-f]{16}/")
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -38,12 +39,16 @@ class Generations:
     ----------
     objects : Objects
         Where they are kept.
+
+    Attributes
+    ----------
+    marker : Marker
+        The mark at the root.
     """
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
-        self._is_known = False
-        self._is_marked = False
+        self.marker = Marker(objects)
 
     def manifest(self, request_id: str) -> Manifest | None:
         """Read the manifest of a result; None where there is none.
@@ -58,7 +63,7 @@ class Generations:
 
     def raw_manifest(self, request_id: str) -> bytes | None:
         """Read the bytes of a manifest, valid or not; None where there are none."""
-        self._know()
+        self.marker.before_reading()
         try:
             return self.objects.read(manifest_path(request_id))
         except MissingObjectError:
@@ -161,16 +166,14 @@ class Generations:
             raise
 
     def mark(self) -> None:
-        """See that the place is a store of ours, or make it one; asked once."""
-        if not self._is_marked:
-            mark(self.objects)
-            self._is_marked = self._is_known = True
+        """See that the place is a store of ours, or make it one, before anything is written.
 
-    def _know(self) -> None:
-        """Refuse a store that a newer version laid out; asked once."""
-        if not self._is_known:
-            has_marker(self.objects)
-            self._is_known = True
+        Raises
+        ------
+        StoreError
+            When it holds something else, was laid out by a newer version, or cannot be written.
+        """
+        self.marker.before_writing()
 
     def _decoded(self, request_id: str, raw: bytes) -> Manifest:
         manifest = decode_manifest(raw, f"{self.objects.uri}/{manifest_path(request_id)}")
@@ -203,6 +206,16 @@ def new_generation() -> str:
     return f"g{secrets.token_hex(8)}"
 
 
+def is_generation(path: str) -> bool:
+    """Whether an object, by its path below its result, lies in a generation of its own."""
+    return _GENERATION.match(path) is not None
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be the id of a request."""
+    return _ID.fullmatch(name) is not None
+
+
 def manifest_path(request_id: str) -> str:
     """Path of the manifest of a result.
 
@@ -211,6 +224,6 @@ def manifest_path(request_id: str) -> str:
     StoreError
         When the id is none.
     """
-    if not _ID.fullmatch(request_id):
+    if not is_id(request_id):
         raise StoreError(f"Expected the id of a request, got {request_id[:80]!r}.")
     return f"{request_id}/{MANIFEST}"

@@ -8,7 +8,7 @@ of each result is the truth about its class and its hold; the index only knows w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 import msgspec
@@ -142,7 +142,7 @@ def migrate(
     StoreError
         When the place or the index does not answer. What was moved until then stays moved.
     """
-    read = {row.request_id: row.accessed_at for row in index.rows()}
+    read = {row.request_id: _in_utc(row.accessed_at) for row in index.rows()}
     steps: list[Step] = []
     expired: list[str] = []
     problems: dict[str, str] = {}
@@ -163,6 +163,11 @@ def migrate(
         except StoreError as error:
             problems[request_id] = str(error)
     return Migration(steps=tuple(steps), expired=tuple(expired), problems=problems)
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Give a time its zone; SQLite keeps none."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _manifests(records: Records, problems: dict[str, str]) -> Iterator[tuple[str, Manifest]]:

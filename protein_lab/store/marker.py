@@ -7,6 +7,8 @@ Folders of results from before there was a mark get one when something is writte
 from __future__ import annotations
 
 import re
+import secrets
+from contextlib import suppress
 
 import msgspec
 
@@ -16,13 +18,42 @@ from protein_lab.store.manifest import MANIFEST, PROVENANCE
 
 MARKER = "protein_lab_store.json"
 STORE_VERSION = 1
+PROBES = ".probe"
+"""Where it is tried whether a place can be used; empty but for the moment of that."""
 _SCHEMA = "protein_lab/store@"
 _CONTENT = msgspec.json.encode({"schema": f"{_SCHEMA}{STORE_VERSION}"}) + b"\n"
 _OURS = re.compile(
-    rf"{re.escape(MARKER)}|[0-9a-f]{{64}}/.*|(parts|holds)/.*|[^/]+\.sqlite(-wal|-shm|-journal)?",
+    rf"{re.escape(MARKER)}|\.[^/]+|{re.escape(PROBES)}/.*|[0-9a-f]{{64}}/.*|(parts|holds)/.*|[^/]+\.sqlite(-wal|-shm|-journal)?",
     re.DOTALL,
 )
 _RESULT = re.compile(rf"([^/]+)/({re.escape(MANIFEST)}|{re.escape(PROVENANCE)})")
+
+
+class Marker:
+    """The mark of one store, asked for once.
+
+    Parameters
+    ----------
+    objects : Objects
+        The place.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._may_read = False
+        self._may_write = False
+
+    def before_reading(self) -> None:
+        """Refuse a store that a newer version laid out."""
+        if not self._may_read:
+            has_marker(self._objects)
+            self._may_read = True
+
+    def before_writing(self) -> None:
+        """See that the place is a store of ours, or make it one."""
+        if not self._may_write:
+            mark(self._objects)
+            self._may_read = self._may_write = True
 
 
 def has_marker(objects: Objects) -> bool:
@@ -69,8 +100,29 @@ def mark(objects: Objects) -> None:
             f"{', '.join(foreign[:4])}.",
             "Name another folder or prefix for the store, or empty this one.",
         )
+    _probe(objects)
     if not objects.write(MARKER, _CONTENT, if_absent=True):
         has_marker(objects)
+
+
+def _probe(objects: Objects) -> None:
+    """See that the place creates and replaces on condition; everything rests on that.
+
+    A server may ignore the conditions of a write, and a file system may have no hard links.
+    """
+    path = f"{PROBES}/{secrets.token_hex(8)}"
+    try:
+        created = [objects.write(path, data, if_absent=True) for data in (b"1", b"2")]
+        replaced = [objects.replace(path, data, b"1") for data in (b"3", b"4")]
+    finally:
+        with suppress(StoreError):
+            objects.delete(path)
+    if created != [True, False] or replaced != [True, False]:
+        raise StoreError(
+            f"{objects.uri} does not keep the conditions of writes: of several writers more than "
+            "one would win.",
+            "Use a folder on a local disk, or a server that honors If-None-Match and If-Match.",
+        )
 
 
 def _foreign(objects: Objects) -> list[str]:

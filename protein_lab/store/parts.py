@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from protein_lab.errors import IntegrityError
 from protein_lab.store.blobs import MissingObjectError, Objects
+from protein_lab.store.marker import Marker
 from protein_lab.store.schema import Design, decode_design, encode_design
 
 PARTS = "parts"
@@ -26,10 +27,13 @@ class Parts:
     ----------
     objects : Objects
         Where they are kept.
+    marker : Marker
+        The mark of the store.
     """
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, marker: Marker) -> None:
         self._objects = objects
+        self._marker = marker
 
     def keep(self, request_id: str, design: Design) -> None:
         """Keep a design; when this returns, no crash loses it.
@@ -39,6 +43,7 @@ class Parts:
         StoreError
             When it cannot be written.
         """
+        self._marker.before_writing()
         path = _path(request_id, design.index)
         data = encode_design(design)
         is_new = self._objects.write(path, data, if_absent=True)
@@ -55,6 +60,7 @@ class Parts:
         indices : iterable of int or None
             Which ones; all by default.
         """
+        self._marker.before_reading()
         wanted = self.indices(request_id) if indices is None else sorted(set(indices))
         with ThreadPoolExecutor(THREADS) as pool:
             found = pool.map(lambda index: self._read(_path(request_id, index), index), wanted)
@@ -67,8 +73,8 @@ class Parts:
 
     def runs(self) -> list[str]:
         """List the runs of which designs are kept."""
-        paths = (item.path for item in self._objects.list(f"{PARTS}/"))
-        return sorted({found[1] for path in paths if (found := _NAME.fullmatch(path))})
+        names = self._objects.folders(f"{PARTS}/")
+        return [name for name in names if self.indices(name)]
 
     def forget(self, request_id: str) -> None:
         """Remove the designs of a run."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,11 +29,13 @@ from protein_lab.store.generations import (
     TOMBSTONE,
     TRIES,
     Generations,
+    is_generation,
+    is_id,
     listed,
     manifest_path,
     new_generation,
 )
-from protein_lab.store.holds import Holds
+from protein_lab.store.holds import HOLDS, Holds
 from protein_lab.store.manifest import MANIFEST, Hold, Manifest, encode_manifest
 from protein_lab.store.packing import (
     ARCHIVE,
@@ -44,7 +47,7 @@ from protein_lab.store.packing import (
     pack_result,
     unpack_result,
 )
-from protein_lab.store.parts import Parts
+from protein_lab.store.parts import PARTS, THREADS, Parts
 from protein_lab.store.schema import DesignResult
 
 if TYPE_CHECKING:
@@ -68,11 +71,18 @@ class Records(Generations):
         Where they are kept.
     now : callable
         Gives the time, in UTC.
+
+    Attributes
+    ----------
+    parts : Parts
+        Designs of runs that are not finished.
+    holds : Holds
+        Copies of legal holds.
     """
 
     def __init__(self, objects: Objects, now: Callable[[], datetime] = utc_now) -> None:
         super().__init__(objects)
-        self.parts = Parts(objects)
+        self.parts = Parts(objects, self.marker)
         self.holds = Holds(objects)
         self.now = now
 
@@ -142,11 +152,12 @@ class Records(Generations):
 
     def ids(self) -> Iterator[str]:
         """Give the ids of all results, also of those whose manifest is damaged."""
-        self._know()
-        for item in self.objects.list():
-            request_id, _, name = item.path.partition("/")
-            if name == MANIFEST and item.size != len(TOMBSTONE):
-                yield request_id
+        names = [name for name in self.objects.folders() if name not in (PARTS, HOLDS)]
+        names = [name for name in names if is_id(name)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for name, raw in zip(names, pool.map(self.raw_manifest, names), strict=True):
+                if raw is not None and raw != TOMBSTONE:
+                    yield name
 
     def open_arrays(self, request_id: str) -> xr.Dataset:
         """Open the arrays of a result; values are read when they are used.
@@ -188,7 +199,7 @@ class Records(Generations):
         """
         path = manifest_path(request_id)
         raw = self.raw_manifest(request_id)
-        if raw is None:
+        if raw is None or raw == TOMBSTONE:  # a deletion that was cut off is ended by ``gc``
             return
         manifest = self.valid_manifest(request_id, raw)
         hold = self.holds.kept(request_id) if manifest is None else manifest.hold
@@ -198,11 +209,10 @@ class Records(Generations):
                 f"{hold.since:%Y-%m-%d}: {hold.reason} ({hold.holder}).",
                 "Release the hold first.",
             )
+        doomed = self._doomed(request_id, manifest)
         if not self.objects.replace(path, TOMBSTONE, raw):
             raise StoreError(f"The result {request_id[:12]} was changed meanwhile.", "Try again.")
-        self.objects.delete(
-            *[info.path for info in self.objects.list(f"{request_id}/") if info.path != path]
-        )
+        self.objects.delete(*doomed)
         self.objects.discard(path, TOMBSTONE)
 
     def hold(self, request_id: str, reason: str, holder: str) -> Hold:
@@ -259,6 +269,7 @@ class Records(Generations):
             if self.valid_manifest(request_id, raw) is not None or _is_late(started):
                 break
             if self.switch(request_id, whole, raw):
+                self._complete(request_id, folder, packed)
                 return True
         self.objects.delete(*[f"{request_id}/{folder}{path}" for path in packed])
         if self.valid_manifest(request_id, self.raw_manifest(request_id)) is None:
@@ -268,6 +279,27 @@ class Records(Generations):
                 "Try again.",
             )
         return False
+
+    def _doomed(self, request_id: str, manifest: Manifest | None) -> list[str]:
+        """List what a deletion removes: all but what somebody may be writing just now."""
+        named = {f"{request_id}/{item.path}" for item in manifest.objects} if manifest else set()
+        start = len(request_id) + 1
+        since = self.now() - timedelta(seconds=WRITING_SECONDS)
+        return [
+            info.path
+            for info in self.objects.list(f"{request_id}/")
+            if info.path in named
+            or (
+                not (is_generation(info.path[start:]) and info.modified > since)
+                and info.path != manifest_path(request_id)
+            )
+        ]
+
+    def _complete(self, request_id: str, folder: str, packed: Mapping[str, bytes]) -> None:
+        """Write objects again that a collector with a wrong clock took before they had a name."""
+        there = {info.path for info in self.objects.list(f"{request_id}/{folder}")}
+        lost = {p: data for p, data in packed.items() if f"{request_id}/{folder}{p}" not in there}
+        self.write_generation(request_id, folder, lost)
 
     def _unpacked(self, request_id: str, manifest: Manifest, name: str) -> DesignResult:
         listed_paths = {item.path.removeprefix(manifest.folder) for item in manifest.objects}

@@ -199,6 +199,7 @@ def test_orphans_go_and_everything_else_stays(root: Path) -> None:
     records = Records(LocalObjects(root))
     finished, unfinished, damaged = f"{0:064x}", "f" * 64, f"{1:064x}"
     orphans = [f"{finished}/g0123456789abcdef/{RECORD}", f"{'e' * 64}/g0123456789abcdef/{RECORD}"]
+    orphans.append(".probe/0123456789abcdef")
     for path in orphans:
         records.objects.write(path, b"left over")
     scratch = root / f".{finished}.0123456789ab.writing"

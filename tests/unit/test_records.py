@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.settings import StoreSettings
+from protein_lab.store.base import LifecycleClass
 from protein_lab.store.blobs import LocalObjects, MissingObjectError, Objects, open_objects
+from protein_lab.store.maintenance import repair, verify
 from protein_lab.store.manifest import MANIFEST
 from protein_lab.store.marker import MARKER
+from protein_lab.store.moves import move
 from protein_lab.store.objects import load_result, verify_result
 from protein_lab.store.packing import ARRAYS, RECORD
 from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult, encode_result
 from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
 from tests.servers import S3Server
+
+_NUMBERS = st.integers(0, 1)
+_BASE = example_result()
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -201,6 +212,8 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"thesis\.tex") as caught:
         Records(LocalObjects(tmp_path)).put(result)
     assert "Name another folder" in caught.value.remedy
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        Records(LocalObjects(tmp_path)).parts.keep("a" * 64, result.designs[0])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     (tmp_path / "thesis.tex").unlink()
     Records(LocalObjects(tmp_path)).put(result)
@@ -231,3 +244,144 @@ def test_no_path_leads_out_of_the_store(objects: Objects) -> None:
     for name in ("", "../x", "a/b", "/etc", ".", "a" * 200):
         with pytest.raises(StoreError, match="id of a request"):
             Records(objects).get(name)
+
+
+def test_results_move_and_end_alike(objects: Objects) -> None:
+    """Cold and hot again, held and deleted; a deleted one can be stored anew."""
+    result = example_result()
+    records = Records(objects)
+    records.put(result)
+    arrays = records.expect(result.request_id).arrays
+    for lifecycle in ("cold", "warm", "hot"):
+        manifest = move(records, result.request_id, lifecycle)  # type: ignore[arg-type]
+        assert manifest.arrays == arrays
+        same_result(records.get(result.request_id), result)
+        assert verify(records) == []
+        there = {info.path for info in objects.list(f"{result.request_id}/")}
+        assert len(there) == len(manifest.objects) + 1
+        assert records.open_arrays(result.request_id).sizes["design"] == 2
+    records.hold(result.request_id, "case 12", "court")
+    with pytest.raises(StoreError, match="case 12"):
+        records.delete(result.request_id)
+    records.release(result.request_id)
+    records.delete(result.request_id)
+    assert list(records.ids()) == []
+    assert verify(records) == []
+    assert records.put(result)
+    assert list(records.ids()) == [result.request_id]
+
+
+def test_a_place_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
+    """Where two writers could both win, no store is made."""
+
+    class Careless(LocalObjects):
+        """Writes whether something is there or not, as some servers do."""
+
+        def write(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+            return super().write(path, data)
+
+    with pytest.raises(StoreError, match="more than one would win") as caught:
+        Records(Careless(tmp_path)).put(example_result())
+    assert "If-None-Match" in caught.value.remedy
+    assert list(LocalObjects(tmp_path).list()) == []
+
+
+class AgainstModel(RuleBasedStateMachine):
+    """Random sequences of everything that can be done, and of harm, against a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = Path(self.folder.name) / "store"
+        self.model: dict[str, str] = {}
+        self.held: set[str] = set()
+        self.broken: set[str] = set()
+
+    @property
+    def records(self) -> Records:
+        """Open the store anew, as another process does."""
+        return Records(LocalObjects(self.root))
+
+    @rule(number=_NUMBERS, outcome=st.sampled_from(["one", "two"]))
+    def put(self, number: int, outcome: str) -> None:
+        """Store one; the first stays."""
+        identity = f"{number:064x}"
+        if identity in self.broken:
+            return
+        item = dataclasses.replace(_BASE, request_id=identity, outcome=outcome)
+        assert self.records.put(item) == (identity not in self.model)
+        self.model.setdefault(identity, outcome)
+
+    @rule(number=_NUMBERS, lifecycle=st.sampled_from(["hot", "warm", "cold"]))
+    def move(self, number: int, lifecycle: LifecycleClass) -> None:
+        """Another form, the same result; a damaged one stays as it is."""
+        identity = f"{number:064x}"
+        if identity in self.model and identity not in self.broken:
+            move(self.records, identity, lifecycle)
+
+    @rule(number=_NUMBERS)
+    def hold(self, number: int) -> None:
+        """Hold one; it cannot be deleted then."""
+        identity = f"{number:064x}"
+        if identity in self.model and identity not in self.broken:
+            self.records.hold(identity, "case", "court")
+            self.held.add(identity)
+
+    @rule(number=_NUMBERS)
+    def delete(self, number: int) -> None:
+        """Gone, unless held."""
+        identity = f"{number:064x}"
+        if identity in self.held:
+            with pytest.raises(StoreError, match="legal hold"):
+                self.records.delete(identity)
+            return
+        self.records.delete(identity)
+        self.model.pop(identity, None)
+        self.broken.discard(identity)
+
+    @rule(number=_NUMBERS, chance=st.randoms(use_true_random=False))
+    def harm(self, number: int, chance: random.Random) -> None:
+        """Cut or remove any file of a result."""
+        identity = f"{number:064x}"
+        files = sorted(path for path in (self.root / identity).rglob("*") if path.is_file())
+        if identity in self.model and files:
+            path = chance.choice(files)
+            if chance.random() < 0.5:
+                path.write_bytes(path.read_bytes()[:-1])
+            else:
+                path.unlink()
+            self.broken.add(identity)
+
+    @rule(number=_NUMBERS)
+    def mend(self, number: int) -> None:
+        """Another tier has it."""
+        identity = f"{number:064x}"
+        if identity in self.broken:
+            item = dataclasses.replace(_BASE, request_id=identity, outcome=self.model[identity])
+            assert repair(self.records, identity, sources=[lambda _: item])
+            self.broken.discard(identity)
+
+    @invariant()
+    def agrees(self) -> None:
+        """Every result is the one that was stored first, or its damage is known."""
+        records = self.records
+        damages = {damage.path.split("/")[0] for damage in verify(records)}
+        assert damages == self.broken
+        for identity in self.model.keys() - self.broken:
+            found = records.get(identity)
+            assert found is not None
+            assert found.outcome == self.model[identity]
+        assert set(records.ids()) - self.broken == self.model.keys() - self.broken
+
+    def teardown(self) -> None:
+        """Remove the store."""
+        self.folder.cleanup()
+
+
+TestAgainstModel = AgainstModel.TestCase
+TestAgainstModel.settings = settings(
+    max_examples=6,
+    stateful_step_count=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
