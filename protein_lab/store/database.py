@@ -8,8 +8,10 @@ an error of this package that names the database without its credentials.
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -115,10 +117,11 @@ class Database:
         self._prepared: set[str] = set()
         self._alone: Any = nullcontext()
         self._engine = self._sqlite_engine() if self.is_sqlite else self._postgresql_engine()
+        _leave_to_parent(weakref.WeakMethod(self._forget_connections))
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Open a transaction that only reads.
+        """Open a connection that only reads; each statement sees what is committed by then.
 
         Raises
         ------
@@ -127,20 +130,32 @@ class Database:
         StoreError
             When it cannot be used as it is.
         """
-        with self._transaction(self._engine) as connection:
+        # a transaction would be two more trips to the server
+        level = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        with self._transaction(self._engine.execution_options(**level)) as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """Open a transaction that is durable when the block ends; see :meth:`reading`."""
-        with self._transaction(self._writer) as connection:
+    def writing(self, *, durable: bool = True) -> Iterator[sa.Connection]:
+        """Open a transaction that writes; see :meth:`reading`.
+
+        Parameters
+        ----------
+        durable : bool
+            Whether no crash may lose it once the block has ended. Copies need not wait for the
+            disk; what they leave is whole in any case.
+        """
+        engine = self._engine.execution_options(writes=True, durable=durable)
+        with self._transaction(engine) as connection:
+            if not durable and not self.is_sqlite:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     def insert(self, table: sa.Table) -> Any:
         """Begin an ``INSERT`` that can say what happens on conflict."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
-    @property
+    @functools.cached_property
     def now(self) -> sa.ColumnElement[float]:
         """Seconds since 1970 by the clock of the database."""
         if self.is_sqlite:
@@ -171,6 +186,10 @@ class Database:
         """Let go of all connections."""
         with self._alone:
             self._engine.dispose()
+
+    def _forget_connections(self) -> None:
+        """Open new connections from now on; those from before belong to another process."""
+        self._engine.dispose(close=False)
 
     @contextmanager
     def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:
@@ -268,8 +287,6 @@ class Database:
         engine = sa.create_engine(self._url, hide_parameters=True, **options)
         event.listen(engine, "connect", _open_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        # waits for other writers at once, where a lock can still be waited for
-        self._writer = engine.execution_options(writes=True)
         return engine
 
     def _postgresql_engine(self) -> sa.Engine:
@@ -286,13 +303,24 @@ class Database:
         )  # fmt: skip
         connect = functools.partial(LimitedConnection.open, self._remaining)
         event.listen(engine, "do_connect", lambda _dialect, _record, _args, given: connect(given))
-        self._writer = engine
         return engine
 
     def _remaining(self) -> float:
         """Seconds that are left for the work of this thread."""
         limit = getattr(self._limit, "at", None)
         return self.timeout if limit is None else limit - monotonic()
+
+
+def _leave_to_parent(forget: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Keep a process that is forked from talking on the connections of its parent."""
+
+    def after_fork() -> None:
+        method = forget()
+        if method is not None:
+            method()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)
 
 
 def _parse(url: str) -> sa.URL:
@@ -333,5 +361,11 @@ def _open_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """Begin a transaction; one that writes waits for others now, where it can still wait."""
+    options = connection.get_execution_options()
+    if options.get("writes", False):
+        mode = "FULL" if options["durable"] else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {mode}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")

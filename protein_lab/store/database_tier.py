@@ -48,14 +48,20 @@ class DatabaseTier:
         self._reads: set[str] = set()
         self._room = 0.0  # bytes that may be written before usage is looked at again
         self._lock = threading.Lock()
+        now: sa.ColumnElement[Any] = database.now
+        if clock is not None:
+            now = sa.bindparam("now", type_=sa.Double)
+        # made once: saying it again takes longer than to look the entry up
+        self._get = sa.select(ENTRIES.c.data, ENTRIES.c.expires_at - now).where(
+            ENTRIES.c.key == sa.bindparam("asked"), _is_entry(now)
+        )
 
     def get(self, key: str) -> Entry | None:
         """Read an entry that lives; see :meth:`protein_lab.store.entries.Tier.get`."""
         self._database.prepare(STORE_SCHEMA)
-        now = self._now()
-        found = sa.select(ENTRIES.c.data, ENTRIES.c.expires_at - now)
+        asked = {"asked": key} if self._clock is None else {"asked": key, "now": self._clock()}
         with self._database.reading() as connection:
-            row = connection.execute(found.where(ENTRIES.c.key == key, _is_entry(now))).first()
+            row = connection.execute(self._get, asked).first()
         if row is None:
             return None
         entry = unpack_entry(key, row[0], float(row[1]))
@@ -77,7 +83,7 @@ class DatabaseTier:
             self._delete_older(entry)
             return False
         self._note_reads()
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             is_kept = connection.execute(self._put_newer(entry, data, life)).first() is not None
         if is_kept:
             with self._lock:
@@ -90,7 +96,7 @@ class DatabaseTier:
     def delete(self, key: str) -> None:
         """Forget an entry; see :meth:`protein_lab.store.entries.Tier.delete`."""
         self._database.prepare(STORE_SCHEMA)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.execute(sa.delete(ENTRIES).where(ENTRIES.c.key == key))
 
     def bury(self, key: str) -> None:
@@ -110,7 +116,7 @@ class DatabaseTier:
             (ENTRIES.c.version > insert.excluded.version, ENTRIES.c.version),
             else_=insert.excluded.version,
         )
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.execute(
                 insert.on_conflict_do_update(
                     index_elements=[ENTRIES.c.key], set_={**change, "version": newest}
@@ -171,7 +177,7 @@ class DatabaseTier:
         older = sa.delete(ENTRIES).where(
             ENTRIES.c.key == entry.key, ENTRIES.c.version < entry.version
         )
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.execute(older)
 
     def _note_reads(self) -> None:
@@ -185,12 +191,12 @@ class DatabaseTier:
                 .where(ENTRIES.c.key == sa.bindparam("read_key"))
                 .values(read_at=self._now())
             )
-            with self._database.writing() as connection:
+            with self._database.writing(durable=False) as connection:
                 connection.execute(change, [{"read_key": key} for key in keys])
 
     def _make_room(self) -> None:
         """Remove entries whose life is over, then those that nobody read for longest."""
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             if not self._database.is_sqlite:
                 mine = sa.select(sa.func.pg_try_advisory_xact_lock(_EVICTION_LOCK))
                 if not connection.execute(mine).scalar():
@@ -205,12 +211,12 @@ class DatabaseTier:
             self._room = max(0.0, self.capacity - usage) / _WRITERS
 
 
-def _lives(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+def _lives(now: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Whether a life is not over; one that begins in the future was begun by a wrong clock."""
     return sa.and_(ENTRIES.c.expires_at > now, ENTRIES.c.stored_at <= now)
 
 
-def _is_entry(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+def _is_entry(now: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     return sa.and_(_lives(now), ENTRIES.c.size > 0)  # a grave has none
 
 

@@ -152,7 +152,7 @@ class Index:
         with self._lock:
             reads, self._reads = self._reads, {}
         if reads:
-            with self._writing() as connection:
+            with self._writing(durable=False) as connection:
                 # always in the same order: two writers never wait for each other's rows
                 for request_id, moment in sorted(reads.items()):
                     _replace(connection, request_id, {"accessed_at": _microseconds(moment)})
@@ -234,9 +234,9 @@ class Index:
         self._database.prepare(STORE_SCHEMA)
         return self._database.reading()
 
-    def _writing(self) -> Any:
+    def _writing(self, durable: bool = True) -> Any:
         self._database.prepare(STORE_SCHEMA)
-        return self._database.writing()
+        return self._database.writing(durable=durable)
 
     def _pages(self, *columns: Any) -> Iterator[Sequence[sa.RowMapping]]:
         """Read rows page by page, so that no transaction lasts as long as its reader."""

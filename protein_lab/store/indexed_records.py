@@ -60,10 +60,10 @@ class IndexedRecords:
 
     def read(self, key: str) -> tuple[DesignResult, int] | None:
         """Read a result and its version; None when there is none."""
-        manifest = self._records.manifest(key)
-        result = None if manifest is None else self._records.get(key)
-        if manifest is None or result is None:
+        found = self._records.get_with_manifest(key)
+        if found is None:
             return None
+        result, manifest = found
         return result, int(self._records.created_at(key, manifest).timestamp() * 1e9)
 
     def write(self, key: str, value: DesignResult, version: int) -> bool:

@@ -27,13 +27,13 @@ class Parts:
     ----------
     objects : Objects
         Where they are kept.
-    marker : Marker
-        The mark of the store.
+    marker : Marker or None
+        The mark of the store, where it was looked for already.
     """
 
-    def __init__(self, objects: Objects, marker: Marker) -> None:
+    def __init__(self, objects: Objects, marker: Marker | None = None) -> None:
         self._objects = objects
-        self._marker = marker
+        self._marker = marker or Marker(objects)
 
     def keep(self, request_id: str, design: Design) -> None:
         """Keep a design; when this returns, no crash loses it.

@@ -137,13 +137,18 @@ class Records(Generations):
         StoreError
             When the place cannot be used, or a newer version wrote there.
         """
+        found = self.get_with_manifest(request_id)
+        return None if found is None else found[0]
+
+    def get_with_manifest(self, request_id: str) -> tuple[DesignResult, Manifest] | None:
+        """Read a result and the manifest that lists it; see :meth:`get`."""
         name = f"{self.objects.uri}/{request_id}"
         for attempt in range(TRIES):
             manifest = self.manifest(request_id)
             if manifest is None:
                 return None
             try:
-                return self._unpacked(request_id, manifest, name)
+                return self._unpacked(request_id, manifest, name), manifest
             except IntegrityError:
                 # A move may have switched the manifest between the two reads.
                 if attempt == TRIES - 1 or self.manifest(request_id) == manifest:

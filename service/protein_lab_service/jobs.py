@@ -20,7 +20,7 @@ from protein_lab.errors import (
     TierError,
     WeightsError,
 )
-from protein_lab.execution.base import Executor
+from protein_lab.execution.base import spec_of
 from protein_lab.execution.job_table import Job, JobTable
 from protein_lab.execution.run import run_request
 from protein_lab.models.weights import load_operator, weights_digest
@@ -29,6 +29,7 @@ from protein_lab.store.database import Database
 from protein_lab.store.open import open_store
 from protein_lab.store.schema import Design, DesignResult
 from protein_lab.training.corpus import Corpus
+from protein_lab_service.workers import Workers
 
 _LOGGER = logging.getLogger(__name__)
 _IDLE_SECONDS: Final = 5.0
@@ -48,6 +49,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = open_store(settings.store)
+        self._workers = Workers(settings)
         self._runtimes: dict[tuple[str, str], Runtime] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -157,6 +159,7 @@ class Jobs:
                 self._held = None
             if not self._stopping.is_set():
                 self._wake.wait(_IDLE_SECONDS)
+        self._workers.leave()
         self._ended.set()
 
     def _hold(self) -> None:
@@ -184,11 +187,15 @@ class Jobs:
         try:
             self._design(job)
         except ProteinLabError as error:
+            if isinstance(error, ExecutionError):
+                self._workers.leave()
             if self._lost.is_set():
                 _LOGGER.info("Job %s was cancelled or taken over.", job.id)
             elif self._stopping.is_set() and isinstance(error, ExecutionError):
                 self.table.release(job.id)
-            elif _may_pass(error) or (self._is_spread and isinstance(error, ExecutionError)):
+            elif _may_pass(error) or (
+                self._workers.are_elsewhere and isinstance(error, ExecutionError)
+            ):
                 _LOGGER.error("Job %s waits: %s", job.id, error)
                 self.table.postpone(job.id, str(error))
                 return False
@@ -227,26 +234,11 @@ class Jobs:
         run_request(
             job.request,
             runtime,
-            executor=self._executor(),
+            executor=self._workers.executor(),
+            spec=spec_of(runtime, self._settings),
             store=self._store,
             progress=note,
             should_stop=lambda: self._stopping.is_set() or self._lost.is_set(),
-        )
-
-    @property
-    def _is_spread(self) -> bool:
-        """Whether designs are made by workers of a cluster."""
-        return bool(self._settings.cluster.scheduler or self._settings.cluster.workers)
-
-    def _executor(self) -> Executor | None:
-        """Choose who makes the designs: workers, or this process."""
-        if not self._is_spread:
-            return None
-        from protein_lab.execution.dask import DaskExecutor
-
-        cluster, store = self._settings.cluster, self._settings.store
-        return DaskExecutor(
-            max(cluster.workers, 1), cluster.scheduler or None, cluster=cluster, store=store
         )
 
     def _runtime(self, request: DesignRequest) -> Runtime:

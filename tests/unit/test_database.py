@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
@@ -199,6 +200,17 @@ class TestTier:
         assert found is not None
         assert (found.version, found.value) == (39, b"39")
 
+    def test_a_forked_process_has_connections_of_its_own(self, database: Database) -> None:
+        """Parent and child never get each other's answers."""
+        tier = make_tier(database)
+        tier.put(entry("parent", value=b"parent"))
+        assert tier.get("parent") is not None
+        child = multiprocessing.get_context("fork").Process(target=_use, args=(tier, "child"))
+        child.start()
+        _use(tier, "parent")
+        child.join(120)
+        assert child.exitcode == 0
+
     def test_the_newest_of_many_processes_wins(self, database: Database, url: str) -> None:
         """The newest of many processes wins."""
         writers = [
@@ -215,6 +227,14 @@ class TestTier:
         found = tier.get("a")
         assert found is not None
         assert (found.version, found.value) == (59, b"59")
+
+
+def _use(tier: DatabaseTier, key: str) -> None:
+    for number in range(50):
+        tier.put(entry(key, version=number + 10, value=b"%d" % number))
+        found = tier.get(key)
+        assert found is not None
+        assert found.value == b"%d" % number
 
 
 WRITER = """
@@ -367,7 +387,8 @@ class TestFaults:
     def test_a_file_is_flushed_with_every_commit(self, tmp_path: Path) -> None:
         """A file is flushed with every commit."""
         database = Database(f"sqlite:///{tmp_path}/index.sqlite")
-        with database.writing() as connection:
-            asked = ("journal_mode", "synchronous", "foreign_keys")
-            found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
-        assert found == ["wal", 2, 1]
+        asked = ("journal_mode", "synchronous", "foreign_keys")
+        for durable, mode in ((True, 2), (False, 1), (True, 2)):
+            with database.writing(durable=durable) as connection:
+                found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
+            assert found == ["wal", mode, 1]

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONG = ("train", "calibrate", "benchmark", "serve", "corpus build", "corpus potentials")
 """Commands that run for minutes or until stopped: their words are parsed, not run."""
+RESULTS = "protein_lab_results"
+"""Folder of results that the pages name."""
 
 
 def commands(program: str) -> list[str]:
@@ -44,6 +46,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"num_designs": 1, "samples_per_design": 1, "steps": 8}
     (folder / "REQUEST.json").write_text(json.dumps({**request_of_readme(), **small}))
     words = ["design", str(folder / "REQUEST.json"), "--out", str(folder / "NAME"), "--no-report"]
+    words += ["--store", str(folder / RESULTS)]
     with pytest.raises(SystemExit):
         main(words)
     return folder
@@ -70,6 +73,7 @@ def test_commands_run(
     structure = next((workplace / "NAME" / "designs").glob("*.cif"))
     line = line.replace("REQUEST.json", str(workplace / "REQUEST.json"))
     line = line.replace("FILE...", str(structure)).replace("out/NAME", str(workplace / "NAME"))
+    line = line.replace(RESULTS, str(workplace / RESULTS))
     words = shlex.split(line)[1:]
     if line.split(" ", 1)[1].startswith(LONG):
         app.parse_args(words, exit_on_error=False)
