@@ -1,4 +1,4 @@
-"""A Slurm of one node and an SSH server, started from the system's programs for tests."""
+"""A Slurm of one node, an SSH server, and a Dask that somebody else runs, started for tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from protein_lab import engine
 
 _SECONDS = 60.0
 
@@ -150,6 +154,46 @@ def ssh_server(python_path: str) -> Iterator[Path]:
 
         _wait(answers, "sshd", home)
         yield home
+
+
+@contextmanager
+def dask_processes(
+    folder: Path, workers: int, python_path: str | None = None
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """Run a scheduler and workers as somebody else would, the scheduler's process first."""
+    place = folder / f"scheduler-{time.monotonic_ns()}.json"
+    dask = [sys.executable, "-m", "dask"]
+    common = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    commands = [[*dask, "scheduler", *common, "--port", "0", "--scheduler-file", str(place)]]
+    commands += [
+        [*dask, "worker", *common, "--nthreads", "1", "--scheduler-file", str(place)]
+    ] * workers
+    environment = {**os.environ, "PYTHONPATH": python_path or str(Path(engine.__file__).parents[1])}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            running.append(
+                subprocess.Popen(
+                    command, env=environment, cwd=folder, start_new_session=True,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )
+            )  # fmt: skip
+        yield str(place), running
+    finally:
+        for process in running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
+
+
+def scheduler_in(place: str) -> str:
+    """Wait for a scheduler to write where it listens."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            return str(msgspec.json.decode(Path(place).read_bytes())["address"])
+        time.sleep(0.1)
+    pytest.fail("the scheduler did not start")
 
 
 def free_port() -> int:

@@ -63,10 +63,11 @@ class FaultyTier:
         """Read an entry."""
         self._answer()
         found = self._live(key)
+        remaining = found[2] - self._clock() if found else 0.0
         self._meanwhile("after_get")
         if found is None:
             return None
-        entry = unpack_entry(key, found[0], found[2] - self._clock())
+        entry = unpack_entry(key, found[0], remaining)
         if self.fault == "stranger":
             return Entry(key="other", value=entry.value, version=entry.version, remaining=1e9)
         return entry

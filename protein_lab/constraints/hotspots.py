@@ -31,6 +31,8 @@ _WIDE: Final = 30.0
 _PER_ANGSTROM: Final = 0.1
 _STRENGTH: Final = 2.0
 """A touch weighs as much as a contact of a binding site."""
+_STEPS: Final = 12
+"""Of the pose in a call: the nearest atoms change on the way, which no search likes."""
 
 Name = Annotated[str, msgspec.Meta(max_length=16)]
 
@@ -176,6 +178,7 @@ class Hotspots(
             energy=dock.beside,
             curve=Windows.of([]),
             strength=_STRENGTH,
+            iterations=_STEPS,
         )
 
     def evaluate(self, protein: Protein, layout: Layout) -> Measurement:

@@ -157,6 +157,8 @@ class PoseRestraint:
         Factor on both energies.
     precision : float
         Gradient left on the pose, nats per angstrom; as small is the error of the energy's own.
+    iterations : int
+        Most steps of the pose in a call.
     """
 
     def __init__(
@@ -168,8 +170,9 @@ class PoseRestraint:
         curve: Windows,
         strength: float = 1.0,
         precision: float = ROUGH,
+        iterations: int = _ITERATIONS,
     ) -> None:
-        self.precision = precision
+        self.precision, self.iterations = precision, iterations
         self.points = points
         self.anchors = anchors
         self.curve = curve
@@ -187,7 +190,7 @@ class PoseRestraint:
 
         held = chain[self.anchors].reshape(-1, 3)
         starts = self._starts(chain) if self._last is None else [_carried(*self._last, held)]
-        found = fit_pose(of_points, self.points, starts, precision=self.precision)[1]
+        found = fit_pose(of_points, self.points, starts, self.iterations, self.precision)[1]
         self._last = (held, found)
         return found
 

@@ -23,6 +23,7 @@ _COARSE: Final = 4.5
 _STARTS: Final = 16
 _CAREFUL: Final = 3
 _COARSE_STEPS: Final = 40
+_CAREFUL_STEPS: Final = 60
 _GAP: Final = 6.0
 _TINY: Final = 1e-9
 _NOTHING: Final = 1e-6
@@ -149,7 +150,7 @@ class Dock:
         """Follow starts downhill, coarsely, and the best carefully; stop where nothing is amiss."""
 
         def careful(chosen: Sequence[FloatArray]) -> tuple[float, FloatArray]:
-            return fit_pose(lambda p: self.energy(p, coarse=False), points, chosen)
+            return fit_pose(lambda p: self.energy(p, coarse=False), points, chosen, _CAREFUL_STEPS)
 
         rough = []
         for start in starts:

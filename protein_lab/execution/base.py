@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from protein_lab import engine
-from protein_lab.design.request import DesignRequest
+from protein_lab.design.request import RESULTS_VERSION, DesignRequest
 from protein_lab.errors import ExecutionError
 from protein_lab.provenance import package_versions
 from protein_lab.settings import Settings
@@ -108,7 +108,7 @@ def open_runtime(spec: RuntimeSpec) -> engine.Runtime:
 
 @lru_cache(maxsize=4)
 def _open_runtime(spec: RuntimeSpec) -> engine.Runtime:
-    here = dict(package_versions(spec.backend))
+    here = dict(_versions(spec.backend))
     other = [
         f"{name} {version}, but has {here.get(name, 'none')}"
         for name, version in spec.versions
@@ -141,7 +141,12 @@ def spec_of(runtime: engine.Runtime, settings: Settings | None = None) -> Runtim
         backend=runtime.operator.backend.name,
         weights_digest=runtime.digest,
         corpus_digest=runtime.corpus.digest,
-        versions=package_versions(runtime.operator.backend.name),
+        versions=_versions(runtime.operator.backend.name),
         weights=None if used.weights == default.weights else str(used.weights.resolve()),
         corpus=None if used.corpus == default.corpus else str(used.corpus.resolve()),
     )
+
+
+def _versions(backend: str) -> tuple[tuple[str, str], ...]:
+    """List what must agree: packages, and the number that says when designs changed."""
+    return (*package_versions(backend), ("results", str(RESULTS_VERSION)))

@@ -12,6 +12,7 @@ A worker that has a GPU says so with the resource ``GPU``, every other one with 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -76,11 +77,38 @@ def start_cluster(settings: ClusterSettings, workers: int) -> Iterator[Any]:
     ExecutionError
         When the settings contradict themselves.
     """
+    _check(settings)
     makers = {"local": _local, "ssh": _ssh, "slurm": _slurm, "kubernetes": _kubernetes}
     with makers[settings.kind](settings, workers) as cluster:
-        if settings.adaptive and settings.kind != "ssh":
+        if settings.adaptive:
             cluster.adapt(minimum=1, maximum=workers)
         yield cluster
+
+
+def _check(settings: ClusterSettings) -> None:
+    """Refuse settings that contradict themselves, before anything is started."""
+    if settings.adaptive and (
+        settings.kind == "ssh" or (settings.kind == "local" and settings.gpus)
+    ):
+        raise ExecutionError(
+            "Workers over SSH, and those with GPUs on this machine, all run to the end; adaptive "
+            "was asked.",
+            "Set PROTEIN_LAB_CLUSTER_ADAPTIVE to false.",
+        )
+    if settings.placement == "spread":
+        return
+    if not settings.gpus or (settings.gpus < 0 and settings.kind == "local" and not count_gpus()):
+        raise ExecutionError(
+            f"The placement {settings.placement} needs workers with a GPU, and there is none.",
+            "Set PROTEIN_LAB_CLUSTER_GPUS, or PROTEIN_LAB_CLUSTER_PLACEMENT to spread.",
+        )
+    if settings.placement == "pipeline" and settings.kind != "local":
+        raise ExecutionError(
+            f"Workers started by {settings.kind} are all alike; the placement pipeline needs two "
+            "kinds.",
+            "Start workers with --resources GPU=1 and others with --resources CPU=1 yourself, and "
+            "name their scheduler.",
+        )
 
 
 def count_gpus() -> int:
@@ -100,17 +128,38 @@ def _resources(settings: ClusterSettings) -> dict[str, int]:
     return {GPU: 1} if settings.gpus else {CPU: 1}
 
 
+def _devices(gpus: int) -> list[str]:
+    """Name the GPUs that get a worker, of those that this process may use.
+
+    Raises
+    ------
+    ExecutionError
+        When there are fewer.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+    else:
+        names = [str(number) for number in range(count_gpus() if gpus < 0 else gpus)]
+    if gpus > len(names):
+        raise ExecutionError(
+            f"{gpus} GPUs were asked, and CUDA_VISIBLE_DEVICES names {len(names)}.",
+            "Set PROTEIN_LAB_CLUSTER_GPUS to fewer, or -1 for all.",
+        )
+    return names if gpus < 0 else names[:gpus]
+
+
 def _local(settings: ClusterSettings, workers: int) -> Any:
     """Start processes here: so many without a GPU, and one for each GPU."""
     from distributed import LocalCluster, Nanny, Scheduler, SpecCluster
 
-    gpus = count_gpus() if settings.gpus < 0 else settings.gpus
+    devices = _devices(settings.gpus)
     options: dict[str, Any] = {
         "nthreads": 1,
         "memory_limit": settings.memory,
         "silence_logs": _QUIET,
     }
-    if not gpus:
+    if not devices:
         return LocalCluster(
             n_workers=0 if settings.adaptive else workers,
             threads_per_worker=1,
@@ -120,24 +169,12 @@ def _local(settings: ClusterSettings, workers: int) -> Any:
             resources={CPU: 1},
             silence_logs=_QUIET,
         )
-    if settings.adaptive:
-        raise ExecutionError(
-            "Workers with GPUs on this machine all run to the end; adaptive was asked.",
-            "Set PROTEIN_LAB_CLUSTER_ADAPTIVE to false.",
-        )
-    own: dict[str, dict[str, Any]] = {
-        f"cpu-{number}": {
-            "resources": {CPU: 1},
-            "env": {"CUDA_VISIBLE_DEVICES": "", **_ONE_THREAD},
-        }
-        for number in range(workers)
-    }
-    own |= {
-        f"gpu-{number}": {
-            "resources": {GPU: 1},
-            "env": {"CUDA_VISIBLE_DEVICES": str(number), **_ONE_THREAD},
-        }
-        for number in range(gpus)
+    kinds = [(f"gpu-{device}", {GPU: 1}, device) for device in devices]
+    if settings.placement != "gpu":
+        kinds += [(f"cpu-{number}", {CPU: 1}, "") for number in range(workers)]
+    own = {
+        name: {"resources": resources, "env": {"CUDA_VISIBLE_DEVICES": device, **_ONE_THREAD}}
+        for name, resources, device in kinds
     }
     address = {"host": _LOOPBACK, "dashboard_address": f"{_LOOPBACK}:0"}
     return SpecCluster(

@@ -6,7 +6,8 @@ import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _CONNECT_SECONDS = 10
+_WORKER_MODULE = "protein_lab.execution.worker_plugins"
 
 
 class DaskExecutor:
@@ -77,6 +79,7 @@ class DaskExecutor:
         self._keeping: Keeping | None = None
         self._client: Client | None = None
         self._open = ExitStack()
+        self._plugins: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -101,7 +104,6 @@ class DaskExecutor:
         A design of which its workers die is handed over as a failed one; the others go on.
         """
         from protein_lab.execution.underway import Underway
-        from protein_lab.execution.worker_plugins import WarmUp
 
         remaining = iter(indices)
         first = list(islice(remaining, max(self.workers, 1)))
@@ -118,9 +120,35 @@ class DaskExecutor:
             client = self._client
             if client is None:
                 client = stack.enter_context(self._connected(len(first)))
-            client.register_plugin(WarmUp(msgspec.json.encode(runtime_spec)))
+            self._warm_up(client, runtime_spec)
             wanted = chain(first, remaining)
             Underway(client, work, wanted, self.settings, parts).run(on_design, should_stop)
+
+    def _warm_up(self, client: Client, spec: RuntimeSpec) -> None:
+        """Let workers load the model, those too that come later.
+
+        Raises
+        ------
+        ExecutionError
+            When a worker cannot load this package, or the scheduler is gone.
+        """
+        from protein_lab.execution.underway import scheduler_gone
+        from protein_lab.execution.worker_plugins import WarmUp
+
+        plugin = WarmUp(msgspec.json.encode(spec))
+        try:
+            _require_package(client)
+            client.register_plugin(plugin)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise scheduler_gone() from error
+        self._plugins.add(plugin.name)
+
+    def _forget_plugins(self, client: Client) -> None:
+        """Leave a cluster of others as it was."""
+        names, self._plugins = self._plugins, set()
+        with suppress(OSError, TimeoutError, RuntimeError):
+            for name in names if client.status == "running" else ():
+                client.unregister_worker_plugin(name)
 
     def _opened_store(self) -> Keeping | None:
         if self._store is not None and self._keeping is None:
@@ -145,6 +173,7 @@ class DaskExecutor:
                         cluster = start_cluster(self.settings, min(self.workers, num_tasks))
                         place = stack.enter_context(cluster)
                 client = stack.enter_context(Client(place, timeout=_CONNECT_SECONDS))
+                stack.callback(self._forget_plugins, client)
                 if self.scheduler is None:
                     client.register_plugin(LeaveInterrupts())
                 client.wait_for_workers(1, timeout=self.settings.no_workers_seconds)
@@ -152,9 +181,29 @@ class DaskExecutor:
                 target = self.scheduler or f"{self.workers} of kind {self.settings.kind}"
                 raise ExecutionError(
                     f"Expected Dask workers at {target}; got none: {error}.",
-                    "Start the scheduler and its workers, or leave out --scheduler.",
+                    "Start the scheduler and its workers, or leave out --scheduler."
+                    if self.scheduler
+                    else "Where workers wait in a queue, raise "
+                    "PROTEIN_LAB_CLUSTER_NO_WORKERS_SECONDS.",
                 ) from error
             yield client
+
+
+def _require_package(client: Client) -> None:
+    """See that workers have this package, before they are sent what they could not read.
+
+    Its version and assets are compared when a worker opens the runtime.
+    """
+    # by name, so that workers without it can answer
+    found: Any = client.run(import_module, _WORKER_MODULE, on_error="return")
+    faults = {place: error for place, error in found.items() if isinstance(error, Exception)}
+    if faults:
+        place, error = min(faults.items())
+        raise ExecutionError(
+            f"Expected this version of protein_lab on every worker; {len(faults)} of "
+            f"{len(found)} cannot load it, as {place}: {error}.",
+            "Install the same version on every worker.",
+        )
 
 
 @contextmanager

@@ -115,7 +115,15 @@ class Underway:
             raise failure
 
     def _fill(self) -> None:
-        """Submit so many that no worker waits: nobody knows how many a search needs."""
+        """Submit so many that no worker waits: nobody knows how many a search needs.
+
+        Raises
+        ------
+        ExecutionError
+            When the scheduler is gone.
+        """
+        if self._client.status != "running":
+            raise scheduler_gone()
         if self._suspects:
             if not self._tasks:
                 self._alone = self._submit(self._suspects.pop(), "alone-")
@@ -200,7 +208,7 @@ class Underway:
                 self._parts.keep(self._request_id, design)
             return design
         if error is None and self._client.status != "running":
-            raise _scheduler_gone()
+            raise scheduler_gone()
         if isinstance(error, NoValidWorkerError | NoWorkerError):
             raise ExecutionError(
                 f"No worker was there for design {index}: {error}".rstrip(".") + ".",
@@ -247,7 +255,7 @@ class WorkerWatch:
         """
         now = time.monotonic()
         if self._client.status != "running":
-            raise _scheduler_gone()
+            raise scheduler_gone()
         if now - self._last_look < _CHECK_SECONDS:
             return
         self._last_look = now
@@ -277,7 +285,8 @@ class WorkerWatch:
         return ""
 
 
-def _scheduler_gone() -> ExecutionError:
+def scheduler_gone() -> ExecutionError:
+    """Make the error of a scheduler that died or cannot be reached any more."""
     return ExecutionError(
         "The Dask scheduler is gone.",
         "Start it again and repeat the command; finished designs are kept.",

@@ -28,6 +28,7 @@ from protein_lab.store.parts import THREADS
 TOMBSTONE = b'{"schema":"protein_lab/deleted@1"}\n'
 """Content of the manifest of a result that was deleted."""
 TRIES = 5
+_GENERATION = re.compile("g[0-9a-f]{16}/")
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -203,6 +204,11 @@ def listed(manifest: Manifest, content: Mapping[str, bytes]) -> Manifest:
 def new_generation() -> str:
     """Name a generation that nobody else writes."""
     return f"g{secrets.token_hex(8)}"
+
+
+def is_generation(path: str) -> bool:
+    """Whether an object, by its path below its result, lies in a generation of its own."""
+    return _GENERATION.match(path) is not None
 
 
 def is_id(name: str) -> bool:

@@ -9,10 +9,17 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 import msgspec
+from msgspec import UNSET
 
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.store.blobs import MissingObjectError, ObjectInfo
-from protein_lab.store.generations import TOMBSTONE, listed, manifest_path, new_generation
+from protein_lab.store.generations import (
+    TOMBSTONE,
+    is_generation,
+    listed,
+    manifest_path,
+    new_generation,
+)
 from protein_lab.store.manifest import (
     MANIFEST,
     PROVENANCE,
@@ -40,7 +47,6 @@ from protein_lab.store.schema import DesignResult
 GRACE = timedelta(days=1)
 """What nothing names is left alone for so long: somebody may be writing it."""
 _HEX_ID = re.compile("[0-9a-f]{64}")
-_GENERATION = re.compile("g[0-9a-f]{16}/")
 
 Source = Callable[[str], DesignResult | None]
 """Gives a result by its id, as a faster tier does."""
@@ -113,8 +119,12 @@ def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> lis
     held = records.holds.ids()
     removed: list[ObjectInfo] = []
     for request_id, infos in _by_result(records):
-        orphans = [] if request_id in held else _orphans(records, request_id, infos, until)
+        if request_id in held:
+            continue
+        orphans = _orphans(records, request_id, infos, until, dry_run)
         _remove(records, orphans, dry_run)
+        if not dry_run and len(orphans) == len(infos) - 1:
+            records.objects.discard(manifest_path(request_id), TOMBSTONE)
         removed += orphans
     for run in records.parts.runs():
         with suppress(IntegrityError):
@@ -235,25 +245,32 @@ def _is_being_written(records: Records, request_id: str, infos: Sequence[ObjectI
     """Whether all that is there are generations, and young ones."""
     start = len(request_id) + 1
     since = records.now() - timedelta(seconds=WRITING_SECONDS)
-    return all(_GENERATION.match(info.path[start:]) for info in infos) and (
+    return all(is_generation(info.path[start:]) for info in infos) and (
         max((info.modified for info in infos), default=since) > since
     )
 
 
 def _orphans(
-    records: Records, request_id: str, infos: Sequence[ObjectInfo], until: datetime
+    records: Records, request_id: str, infos: Sequence[ObjectInfo], until: datetime, dry_run: bool
 ) -> list[ObjectInfo]:
     """Find the objects of a result that its manifest does not name."""
-    named = {manifest_path(request_id)}
+    path = manifest_path(request_id)
     try:
+        raw = records.raw_manifest(request_id)
         manifest = records.manifest(request_id)
     except IntegrityError:
         return []
+    if raw == TOMBSTONE and any(info.path == path and info.modified > until for info in infos):
+        return []  # somebody may be deleting it just now
     moving = ""
-    if manifest is not None:
-        named |= {f"{request_id}/{item.path}" for item in manifest.objects}
-        if isinstance(manifest.moving, Move) and is_recent(manifest.moving, records.now()):
+    if manifest is not None and isinstance(manifest.moving, Move):
+        if is_recent(manifest.moving, records.now()):
             moving = f"{request_id}/{manifest.moving.generation}/"
+        elif not dry_run:
+            # A mover that is only slow finds that its move is over, and switches nothing.
+            manifest = records.change(request_id, _without_move)
+    objects = manifest.objects if manifest is not None else ()
+    named = {path} | {f"{request_id}/{item.path}" for item in objects}
     return [
         info
         for info in infos
@@ -261,6 +278,10 @@ def _orphans(
         and info.modified <= until
         and not (moving and info.path.startswith(moving))
     ]
+
+
+def _without_move(manifest: Manifest) -> Manifest:
+    return msgspec.structs.replace(manifest, moving=UNSET)
 
 
 def _remove(records: Records, infos: Sequence[ObjectInfo], dry_run: bool) -> None:

@@ -133,7 +133,7 @@ def _enter(records: Records, must_exist: bool) -> None:
     """
     try:
         if not must_exist:
-            records.mark()
+            records.marker.before_writing()
         elif not has_marker(records.objects) and next(records.ids(), None) is None:
             raise StoreError(
                 f"Expected a store of results in {records.objects.uri}; there is none.",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +29,7 @@ from protein_lab.store.generations import (
     TOMBSTONE,
     TRIES,
     Generations,
+    is_generation,
     is_id,
     listed,
     manifest_path,
@@ -203,7 +204,7 @@ class Records(Generations):
         """
         path = manifest_path(request_id)
         raw = self.raw_manifest(request_id)
-        if raw is None:
+        if raw is None or raw == TOMBSTONE:  # a deletion that was cut off is ended by ``gc``
             return
         manifest = self.valid_manifest(request_id, raw)
         hold = self.holds.kept(request_id) if manifest is None else manifest.hold
@@ -213,11 +214,10 @@ class Records(Generations):
                 f"{hold.since:%Y-%m-%d}: {hold.reason} ({hold.holder}).",
                 "Release the hold first.",
             )
+        doomed = self._doomed(request_id, manifest)
         if not self.objects.replace(path, TOMBSTONE, raw):
             raise StoreError(f"The result {request_id[:12]} was changed meanwhile.", "Try again.")
-        self.objects.delete(
-            *[info.path for info in self.objects.list(f"{request_id}/") if info.path != path]
-        )
+        self.objects.delete(*doomed)
         self.objects.discard(path, TOMBSTONE)
 
     def hold(self, request_id: str, reason: str, holder: str) -> Hold:
@@ -274,6 +274,7 @@ class Records(Generations):
             if self.valid_manifest(request_id, raw) is not None or _is_late(started):
                 break
             if self.switch(request_id, whole, raw):
+                self._complete(request_id, folder, packed)
                 return True
         self.objects.delete(*[f"{request_id}/{folder}{path}" for path in packed])
         if self.valid_manifest(request_id, self.raw_manifest(request_id)) is None:
@@ -283,6 +284,27 @@ class Records(Generations):
                 "Try again.",
             )
         return False
+
+    def _doomed(self, request_id: str, manifest: Manifest | None) -> list[str]:
+        """List what a deletion removes: all but what somebody may be writing just now."""
+        named = {f"{request_id}/{item.path}" for item in manifest.objects} if manifest else set()
+        start = len(request_id) + 1
+        since = self.now() - timedelta(seconds=WRITING_SECONDS)
+        return [
+            info.path
+            for info in self.objects.list(f"{request_id}/")
+            if info.path in named
+            or (
+                not (is_generation(info.path[start:]) and info.modified > since)
+                and info.path != manifest_path(request_id)
+            )
+        ]
+
+    def _complete(self, request_id: str, folder: str, packed: Mapping[str, bytes]) -> None:
+        """Write objects again that a collector with a wrong clock took before they had a name."""
+        there = {info.path for info in self.objects.list(f"{request_id}/{folder}")}
+        lost = {p: data for p, data in packed.items() if f"{request_id}/{folder}{p}" not in there}
+        self.write_generation(request_id, folder, lost)
 
     def _unpacked(self, request_id: str, manifest: Manifest, name: str) -> DesignResult:
         listed_paths = {item.path.removeprefix(manifest.folder) for item in manifest.objects}

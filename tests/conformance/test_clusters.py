@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
 from protein_lab.design.sequence_options import SequenceOptions
-from protein_lab.errors import ExecutionError, MissingExtraError
+from protein_lab.errors import ExecutionError, MissingExtraError, ProteinLabError
 from protein_lab.execution.base import spec_of
 from protein_lab.execution.clusters import dask_limits, start_cluster, worker_life
 from protein_lab.execution.dask import DaskExecutor
@@ -136,6 +137,10 @@ def test_time_limits_that_are_none_are_told(walltime: str) -> None:
         (ClusterSettings(kind="ssh", hosts="alone"), "at least one more"),
         (ClusterSettings(kind="ssh", hosts="a,b", gpus=4), "one GPU worker or none"),
         (ClusterSettings(gpus=1, adaptive=True), "adaptive was asked"),
+        (ClusterSettings(kind="ssh", hosts="a,b", adaptive=True), "adaptive was asked"),
+        (ClusterSettings(placement="gpu"), "there is none"),
+        (ClusterSettings(kind="slurm", placement="pipeline", gpus=1), "two kinds"),
+        (ClusterSettings(kind="kubernetes"), "k8s|need an image"),
     ],
 )
 def test_settings_that_contradict_themselves_are_told(
@@ -143,11 +148,33 @@ def test_settings_that_contradict_themselves_are_told(
 ) -> None:
     """Before anything is started."""
     with (
-        pytest.raises(ExecutionError, match=message) as caught,
+        pytest.raises(ProteinLabError, match=message) as caught,
         start_cluster(settings, 2),
     ):
         pytest.fail("a cluster was started")
     assert caught.value.remedy
+
+
+def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was given two GPUs of a machine takes no others."""
+    psutil = pytest.importorskip("psutil")
+    settings = ClusterSettings(placement="gpu", gpus=3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    with pytest.raises(ExecutionError, match="names 2"), start_cluster(settings, 1):
+        pytest.fail("a cluster was started")
+    from distributed import Client
+
+    settings = ClusterSettings(placement="gpu", gpus=-1)
+    monkeypatch.setattr("protein_lab.execution.clusters.count_gpus", lambda: 2)
+    with start_cluster(settings, 1) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=120)
+        found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(found.values()) == ["2", "5"]
+        here = psutil.Process()
+        for process in [here, *here.children(recursive=True)]:
+            for connection in process.net_connections():
+                if connection.status == psutil.CONN_LISTEN:
+                    assert connection.laddr.ip == "127.0.0.1"
 
 
 def test_kubernetes_names_its_extra() -> None:

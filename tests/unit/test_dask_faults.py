@@ -31,6 +31,7 @@ from protein_lab.store.blobs import LocalObjects
 from protein_lab.store.open import open_store
 from protein_lab.store.parts import Parts
 from protein_lab.store.schema import Design
+from tests.batch_system import dask_processes, scheduler_in
 
 pytest.importorskip("distributed")
 
@@ -44,6 +45,7 @@ REQUEST = DesignRequest(
     backend="numpy",
     sequence=SequenceOptions(num_sequences=0),
 )
+ROOT = str(Path(engine.__file__).parents[1])
 Fault = Callable[[], None]
 
 
@@ -157,44 +159,6 @@ def test_two_hundred_designs_survive_what_kills_workers(
     }
 
 
-@contextmanager
-def processes(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """Run a scheduler and workers as somebody else would, the scheduler's process first."""
-    place = folder / f"scheduler-{time.monotonic_ns()}.json"
-    dask = [sys.executable, "-m", "dask"]
-    common = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    commands = [[*dask, "scheduler", *common, "--port", "0", "--scheduler-file", str(place)]]
-    commands += [
-        [*dask, "worker", *common, "--nthreads", "1", "--scheduler-file", str(place)]
-    ] * workers
-    environment = {**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])}
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            running.append(
-                subprocess.Popen(
-                    command, env=environment, cwd=folder, start_new_session=True,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                )
-            )  # fmt: skip
-        yield str(place), running
-    finally:
-        for process in running:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(60)
-
-
-def address_in(place: str) -> str:
-    """Wait for a scheduler to write where it listens."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            return str(msgspec.json.decode(Path(place).read_bytes())["address"])
-        time.sleep(0.1)
-    pytest.fail("the scheduler did not start")
-
-
 @pytest.mark.timeout(900)
 def test_a_dead_scheduler_is_told_and_the_same_call_goes_on(
     runtime: engine.Runtime, serial: Callable[[int], str], tmp_path: Path
@@ -203,8 +167,8 @@ def test_a_dead_scheduler_is_told_and_the_same_call_goes_on(
     request = msgspec.structs.replace(REQUEST, num_designs=24)
     settings = ClusterSettings()
     place = StoreSettings(objects=str(tmp_path / "store"))
-    with processes(tmp_path, 1) as (file, running), open_store(place) as store:
-        executor = DaskExecutor(scheduler=address_in(file), cluster=settings, store=place)
+    with dask_processes(tmp_path, 1) as (file, running), open_store(place) as store:
+        executor = DaskExecutor(scheduler=scheduler_in(file), cluster=settings, store=place)
 
         def kill(design: Design, number: int) -> None:
             if number == 4:
@@ -241,13 +205,14 @@ def test_workers_of_a_kind_that_is_missing_are_an_error(
 ) -> None:
     """Neither a resource that nobody has nor workers that went away are waited for for ever."""
     needy = ClusterSettings(placement="gpu", no_workers_seconds=3.0)
-    with pytest.raises(ExecutionError, match="GPU"):
-        DaskExecutor(workers=1, cluster=needy).run(
-            REQUEST, spec_of(runtime), range(2), lambda design: None
-        )
     hasty = ClusterSettings(no_workers_seconds=3.0)
-    with processes(tmp_path, 1) as (file, running):
-        executor = DaskExecutor(scheduler=address_in(file), cluster=hasty)
+    with dask_processes(tmp_path, 1) as (file, running):
+        address = scheduler_in(file)
+        with pytest.raises(ExecutionError, match="no worker with the resource GPU for 3 s"):
+            DaskExecutor(scheduler=address, cluster=needy).run(
+                REQUEST, spec_of(runtime), range(2), lambda design: None
+            )
+        executor = DaskExecutor(scheduler=address, cluster=hasty)
 
         def kill(design: Design) -> None:
             with suppress(ProcessLookupError):
@@ -257,11 +222,54 @@ def test_workers_of_a_kind_that_is_missing_are_an_error(
             executor.run(REQUEST, spec_of(runtime), range(40), kill)
 
 
+def test_of_very_many_designs_few_are_underway(runtime: engine.Runtime) -> None:
+    """Scheduler and caller hold no more of ten thousand designs than of a hundred."""
+    from dask import config
+    from distributed import Client
+
+    settings, taken, held, made = ClusterSettings(), [], [], []
+
+    def wanted() -> Iterator[int]:
+        for index in range(10_000):
+            taken.append(index)
+            yield index
+
+    with config.set(dask_limits(settings)), start_cluster(settings, 1) as cluster:
+        address = cluster.scheduler_address
+
+        def look(design: Design) -> None:
+            made.append(design.index)
+            with Client(address, set_as_default=False) as client:
+                held.append(
+                    client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+                )
+
+        executor = DaskExecutor(scheduler=address, cluster=settings)
+        executor.run(REQUEST, spec_of(runtime), wanted(), look, lambda: len(made) >= 24)
+        assert 24 <= len(made) <= len(taken) <= len(made) + 20
+        assert max(held) <= 20
+
+
 def test_other_versions_are_refused(runtime: engine.Runtime) -> None:
     """A worker with another package might make other designs; it says so instead."""
     spec = msgspec.structs.replace(spec_of(runtime), versions=(("protein_lab", "0.0.1"),))
     with pytest.raises(ExecutionError, match=r"expected protein_lab 0\.0\.1, but has"):
         DaskExecutor(workers=1).run(REQUEST, spec, range(1), lambda design: None)
+
+
+def test_workers_with_an_older_package_are_refused(runtime: engine.Runtime, tmp_path: Path) -> None:
+    """One that does not know these tasks is told apart from a fault of a design."""
+    (tmp_path / "protein_lab").mkdir()
+    (tmp_path / "protein_lab" / "__init__.py").write_text('__version__ = "0.0.1"\n')
+    with dask_processes(tmp_path, 1, python_path=str(tmp_path)) as (file, running):
+        executor = DaskExecutor(scheduler=scheduler_in(file))
+        with executor, pytest.raises(ExecutionError, match="1 of 1 cannot load it"):
+            executor.run(REQUEST, spec_of(runtime), range(2), lambda design: None)
+        with executor:
+            os.killpg(running[0].pid, signal.SIGKILL)
+            running[0].wait(60)
+            with pytest.raises(ExecutionError, match="scheduler is gone"):
+                executor.run(REQUEST, spec_of(runtime), range(2), lambda design: None)
 
 
 def test_a_worker_elsewhere_sends_designs(
@@ -321,7 +329,7 @@ def test_a_caller_that_is_killed_leaves_nothing_running_and_loses_nothing(
     words = ["design", "request.json", "--store", place.objects, "--workers", "2"]
     command = subprocess.Popen(
         [sys.executable, "-m", "protein_lab.cli", *words],
-        env={**os.environ, "PYTHONPATH": str(Path(engine.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": ROOT},
         cwd=tmp_path, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

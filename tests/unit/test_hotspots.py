@@ -132,7 +132,7 @@ def test_the_pull_towards_a_target_is_exact(target: Protein) -> None:
     ends = np.unravel_index(int(apart.argmax()), apart.shape)
     constraint = asked(target, [int(place) for place in ends])
     restraint = constraint.restraint(Layout(HELIX.num_residues, ()))
-    restraint.precision = PRECISE
+    restraint.precision, restraint.iterations = PRECISE, 200
     atoms = atoms_of(HELIX) * 1.02
     value, gradient = restraint(atoms)
     assert value > 0.1

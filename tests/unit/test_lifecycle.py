@@ -27,6 +27,7 @@ from protein_lab.testing.results import example_result
 SETTINGS = StoreSettings()
 SECOND = timedelta(seconds=1)
 START = datetime(2024, 2, 28, 12, 0, tzinfo=UTC)
+FAR = datetime.now(UTC) + timedelta(days=1000)
 ORDER: tuple[LifecycleClass, ...] = ("hot", "warm", "cold")
 
 
@@ -358,3 +359,66 @@ def test_a_hold_during_a_deletion_wins_or_comes_too_late(
     with pytest.raises(StoreError, match="changed meanwhile"):
         Records(Holding(tmp_path)).delete(result.request_id)
     assert Records(LocalObjects(tmp_path)).get(result.request_id) is not None
+
+
+def test_a_collector_with_a_wrong_clock_costs_a_writer_nothing(
+    tmp_path: Path, result: DesignResult
+) -> None:
+    """What it took before the manifest named it is written again before anybody is told."""
+    collected: list[str] = []
+
+    class Collected(LocalObjects):
+        """Between the objects and the manifest, a collector whose clock is far ahead passes."""
+
+        def write(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+            if path.endswith("manifest.json"):
+                ahead = Records(LocalObjects(tmp_path), now=lambda: FAR)
+                collected.extend(info.path for info in gc(ahead))
+            return super().write(path, data, if_absent=if_absent)
+
+    left_over = tmp_path / result.request_id / "left_over"
+    left_over.parent.mkdir()
+    left_over.touch()
+    assert Records(Collected(tmp_path)).put(result)
+    assert len(collected) > 30
+    records = Records(LocalObjects(tmp_path))
+    assert verify(records) == []
+    assert records.get(result.request_id) is not None
+
+
+def test_a_collector_never_takes_the_copy_of_a_slow_mover(
+    tmp_path: Path, result: DesignResult
+) -> None:
+    """It ends the move first; the mover finds that out and deletes nothing."""
+
+    class Collected(LocalObjects):
+        """Just before the switch, a collector whose clock is far ahead passes."""
+
+        def replace(self, path: str, data: bytes, expected: bytes) -> bool:
+            if b"moving" in expected and b"moving" not in data:
+                assert gc(Records(LocalObjects(tmp_path), now=lambda: FAR))
+            return super().replace(path, data, expected)
+
+    records = Records(LocalObjects(tmp_path))
+    records.put(result)
+    with pytest.raises(MovingError, match="changed meanwhile"):
+        move(Records(Collected(tmp_path)), result.request_id, "cold")
+    assert class_of(records.expect(result.request_id)) == "hot"
+    assert verify(records) == []
+
+
+def test_a_deletion_that_was_cut_off_is_ended_by_the_collector(
+    tmp_path: Path, result: DesignResult
+) -> None:
+    """Deleted is deleted from its first step on; what is left goes after the grace."""
+    records = Records(LocalObjects(tmp_path))
+    records.put(result)
+    with pytest.raises(KilledError):
+        Records(DyingObjects(tmp_path, 5)).delete(result.request_id)
+    assert records.get(result.request_id) is None
+    assert list(records.ids()) == []
+    records.delete(result.request_id)
+    assert gc(records) == []
+    assert gc(Records(LocalObjects(tmp_path), now=lambda: FAR))
+    assert [info.path for info in records.objects.list()] == ["protein_lab_store.json"]
+    assert records.put(result)

@@ -312,6 +312,59 @@ class TestChanges:
         record.failure = None
         assert store.get("a") == b"1"
 
+    def test_a_reader_that_ends_in_the_midst_of_a_deletion_keeps_nothing(self) -> None:
+        """It began before, so it may have the value; memory and copies may not."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"1")
+        memory.delete("a")
+        copies[0].held.clear()
+        has_read, may_go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            has_read.set()
+            may_go_on.wait(20)
+
+        copies[1].after_get = hold
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(store.get, "a")
+            assert has_read.wait(20)
+
+            def let_it_end() -> None:
+                may_go_on.set()
+                assert reader.result(20) == b"1"
+
+            copies[0].after_delete = let_it_end
+            store.delete("a")
+        assert list(memory.keys()) == []
+        assert store.get("a") is None
+        assert all(copy.held == {} for copy in copies)
+
+    def test_nobody_waits_for_a_reader_from_the_midst_of_a_deletion(self) -> None:
+        """Who asks after a deletion does not get what a slower reader found before its end."""
+        store, memory, copies, _, _ = build()
+        store.put("a", b"1")
+        memory.delete("a")
+        has_read, may_go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            has_read.set()
+            may_go_on.wait(5)
+
+        with ThreadPoolExecutor(1) as pool:
+
+            def read() -> None:
+                copies[0].after_get = hold
+                pool.submit(store.get, "a")
+                assert has_read.wait(20)
+
+            copies[1].after_delete = read
+            store.delete("a")
+            assert not may_go_on.is_set()
+            assert store.get("a") is None
+            may_go_on.set()
+        assert store.get("a") is None
+        assert list(memory.keys()) == []
+
     def test_threads_never_read_what_was_before_their_last_look(self) -> None:
         """Under writers, deleters, failing copies and readers, no reader sees time go back."""
         store, _, copies, _, _ = build()
