@@ -3,7 +3,8 @@
 The record alone decides what there is. A copy may be gone, hang, be full, be old or lie: that
 costs time, up to the copy's own timeout until its breaker opens, and never an answer. What copies
 could not be told, as that a value was deleted while they did not answer, is remembered here until
-their copies have ended by themselves; a process that starts anew does not know of it.
+their copies have ended by themselves; a process that starts anew does not know of it. Nor does one
+process look into another's memory: a deleted value may be read there until its life in it ends.
 """
 
 from __future__ import annotations

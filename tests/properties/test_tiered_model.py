@@ -12,6 +12,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from protein_lab.errors import IntegrityError
+from protein_lab.store.entries import unpack_entry
 from protein_lab.store.memory import MemoryTier
 from protein_lab.store.tiered import TieredStore
 from tests.tier_faults import BytesCodec, DictRecord, Fault, FaultyTier, ManualClock
@@ -186,7 +188,7 @@ class TieredModel(RuleBasedStateMachine):
     def corrupt(self, place: int, key: str, other: str, kind: str) -> None:
         """Change what a copy holds."""
         held = self.copies[place].held
-        if key not in held:
+        if key not in held or not held[key][0]:
             return
         data, version, until = held[key]
         changed = {
@@ -202,10 +204,17 @@ class TieredModel(RuleBasedStateMachine):
         """End the process and begin again without memory."""
         self.begin()
         for key in "ab":
-            version = self.record.held.get(key, (b"", -1))[1]
             for tier in self.copies:
-                if key in tier.held and tier.held[key][1] != version:
+                if key in tier.held and self.is_old(key, tier.held[key][0]):
                     self.doubtful[key] |= self.written[key]
+
+    def is_old(self, key: str, data: bytes) -> bool:
+        """Whether a copy is intact and not what the record holds."""
+        try:
+            entry = unpack_entry(key, data, None)
+        except IntegrityError:
+            return False
+        return entry.value != BytesCodec().encode(self.record.held.get(key, (b"", 0))[0])
 
     @rule(key=KEYS)
     def compute(self, key: str) -> None:

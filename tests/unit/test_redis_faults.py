@@ -319,6 +319,22 @@ class TestFaults:
                 assert store.get(str(number)) == record.held[str(number)][0]
             assert store.statistics()[1].errors > 0
 
+    def test_a_new_value_without_room_ends_the_old_one(self, binary: Path) -> None:
+        """What a full server cannot take must not leave its predecessor to other processes."""
+        with redis_server(binary, "--maxmemory", "3mb") as server:
+            tier = patient(server.port)
+            assert tier.put(Entry(key="a", value=b"old", version=1))
+
+            def fill() -> None:
+                for number in range(100):
+                    tier.put(Entry(key=str(number), value=bytes(100_000), version=1))
+
+            with pytest.raises(TierError, match="Redis at"):
+                fill()
+            with pytest.raises(TierError):
+                tier.put(Entry(key="a", value=bytes(100_000), version=2))
+            assert tier.get("a") is None
+
     def test_evicting(self, binary: Path) -> None:
         """A server at its limit that evicts goes on taking values."""
         options = ("--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru")

@@ -558,6 +558,7 @@ class TestCounts:
     def test_warm_and_preload_bring_values_up(self) -> None:
         """Values are in memory before anybody asks; what is missing or fails is left out."""
         store, memory, _, record, _ = build()
+        threads = set(threading.enumerate())
         for key in "abcd":
             record.held[key] = (key.encode(), 1)
         assert store.warm(["a", "b", "none"]) == 2
@@ -566,7 +567,8 @@ class TestCounts:
         assert wait_until(lambda: sorted(memory.keys()) == ["a", "b", "c", "d"])
         store.close()
         store.preload(["none"])
-        assert not [t for t in threading.enumerate() if t.name == "protein-lab-preload"]
+        begun = set(threading.enumerate()) - threads
+        assert not [thread for thread in begun if thread.name == "protein-lab-preload"]
 
     def test_preloading_is_dropped_when_there_is_too_much(self) -> None:
         """A thousand keys do not pile up behind a slow record, and closing does not wait."""
