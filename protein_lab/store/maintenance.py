@@ -26,6 +26,7 @@ from protein_lab.store.manifest import (
     Damage,
     Manifest,
     Move,
+    StoredObject,
     compare,
     encode_manifest,
     missing,
@@ -221,7 +222,7 @@ def _verify(
             return []
         message = "it is missing; nothing names the objects beside it"
         return [Damage(path=manifest_path(request_id), message=message)]
-    damages = [_compare(records, request_id, manifest, item.path) for item in manifest.objects]
+    damages = [_compare(records, request_id, item) for item in manifest.objects]
     known = {f"{request_id}/{item.path}" for item in manifest.objects}
     arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
     added = [info.path for info in infos if info.path.startswith(arrays)]
@@ -231,9 +232,8 @@ def _verify(
     ]
 
 
-def _compare(records: Records, request_id: str, manifest: Manifest, path: str) -> Damage | None:
-    item = next(item for item in manifest.objects if item.path == path)
-    whole = f"{request_id}/{path}"
+def _compare(records: Records, request_id: str, item: StoredObject) -> Damage | None:
+    whole = f"{request_id}/{item.path}"
     try:
         damage = compare(item, records.objects.read(whole))
     except MissingObjectError:
@@ -337,7 +337,7 @@ def _put_back(
         data = content.get(item.path.removeprefix(manifest.folder))
         if data is None or compare(item, data) is not None:
             continue
-        if _compare(records, request_id, manifest, item.path) is not None:
+        if _compare(records, request_id, item) is not None:
             records.objects.write(f"{request_id}/{item.path}", data)
     arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
     known = {f"{request_id}/{item.path}" for item in manifest.objects}
