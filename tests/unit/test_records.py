@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from protein_lab.design.request import embedded_request, read_request
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.errors import IntegrityError, StoreError
-from protein_lab.settings import StoreSettings
+from protein_lab.settings import ASSETS, StoreSettings
 from protein_lab.store.base import LifecycleClass
 from protein_lab.store.blobs import LocalObjects, MissingObjectError, Objects, open_objects
 from protein_lab.store.maintenance import repair, verify
@@ -26,7 +28,7 @@ from protein_lab.store.manifest import MANIFEST
 from protein_lab.store.marker import MARKER
 from protein_lab.store.moves import move
 from protein_lab.store.objects import load_result, verify_result
-from protein_lab.store.packing import ARRAYS, RECORD
+from protein_lab.store.packing import ARRAYS, RECORD, pack_result, unpack_result
 from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult, encode_result
 from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
@@ -244,6 +246,41 @@ def test_no_path_leads_out_of_the_store(objects: Objects) -> None:
     for name in ("", "../x", "a/b", "/etc", ".", "a" * 200):
         with pytest.raises(StoreError, match="id of a request"):
             Records(objects).get(name)
+
+
+@pytest.mark.parametrize("path", sorted((ASSETS / "requests").glob("*.json")), ids=lambda p: p.stem)
+def test_record_and_arrays_say_the_same(path: Path) -> None:
+    """Whatever was asked, and however often it was tried, both copies of a result are equal."""
+    search = Search(
+        stopped_by="accepted",
+        reason="Enough.",
+        num_wanted=2,
+        num_made=9,
+        num_accepted=2,
+        chance=0.2,
+    )
+    relaxation = Relaxation(
+        path="$.constraints[0]",
+        constraint="motif",
+        num_failed=7,
+        num_accepted_without=5,
+        median_miss=None,
+        unit="angstrom",
+    )
+    result = dataclasses.replace(
+        example_result(),
+        request=embedded_request(read_request(path)),
+        provenance={"nothing": float("nan"), "folder": Path("here"), "number": np.float32(1.5)},
+        search=search,
+        relaxations=(relaxation,),
+    )
+    objects = pack_result(result)
+    record = unpack_result({RECORD: objects.pop(RECORD)}, "record")
+    assert record.request == result.request
+    assert record.search == search
+    assert record.relaxations == (relaxation,)
+    assert record.provenance == {"nothing": None, "folder": "here", "number": 1.5}
+    same_result(unpack_result(objects, "arrays"), record)
 
 
 def test_results_move_and_end_alike(objects: Objects) -> None:
