@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,8 +25,8 @@ from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.settings import ASSETS, StoreSettings
 from protein_lab.store.base import LifecycleClass
 from protein_lab.store.blobs import LocalObjects, MissingObjectError, Objects, open_objects
-from protein_lab.store.maintenance import repair, verify
-from protein_lab.store.manifest import MANIFEST
+from protein_lab.store.maintenance import gc, repair, verify
+from protein_lab.store.manifest import MANIFEST, encode_manifest, sealed_manifest
 from protein_lab.store.marker import MARKER
 from protein_lab.store.moves import move
 from protein_lab.store.objects import load_result, verify_result
@@ -239,6 +241,38 @@ def test_a_store_of_a_newer_version_is_left_alone(objects: Objects) -> None:
     objects.write(MARKER, b"{}")
     with pytest.raises(StoreError, match="damaged"):
         Records(objects).get(result.request_id)
+
+
+def test_a_result_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """One with another layout, or with more in its manifest, is refused and never overwritten."""
+    result = example_result()
+    records = Records(LocalObjects(tmp_path))
+    records.put(result)
+    path = tmp_path / result.request_id / MANIFEST
+    manifest = records.expect(result.request_id)
+    newer = msgspec.structs.replace(manifest, schema="protein_lab/result@2")
+    more = {**msgspec.to_builtins(manifest), "proof": 1, "digest": ""}
+    plain = msgspec.json.format(msgspec.json.encode(more, order="sorted"), indent=2) + b"\n"
+    more["digest"] = hashlib.sha256(plain).hexdigest()
+    contents = [
+        encode_manifest(sealed_manifest(newer)),
+        msgspec.json.format(msgspec.json.encode(more, order="sorted"), indent=2) + b"\n",
+    ]
+    for content in contents:
+        path.write_bytes(content)
+        for act in (
+            lambda: records.get(result.request_id),
+            lambda: records.put(result),
+            lambda: load_result(path.parent),
+            lambda: move(records, result.request_id, "cold"),
+            lambda: repair(records, result.request_id, [lambda _: result]),
+        ):
+            with pytest.raises(StoreError, match=r"result@2|newer version") as caught:
+                act()
+            assert "version" in caught.value.remedy
+        assert [damage.path for damage in verify(records)] == [f"{result.request_id}/{MANIFEST}"]
+        assert gc(records) == []
+        assert path.read_bytes() == content
 
 
 def test_no_path_leads_out_of_the_store(objects: Objects) -> None:
