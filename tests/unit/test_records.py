@@ -139,7 +139,16 @@ def test_xarray_opens_a_result_from_anywhere(objects: Objects) -> None:
         values = data["backbone"].sel(design=0, residue=slice(None, 16)).values
     wanted = next(item for item in result.designs if item.index == 0)
     assert values.tobytes() == np.ascontiguousarray(wanted.backbone).tobytes()
+    # What was opened before a move says so, instead of giving missing values.
+    move(records, result.request_id, "warm")
+    with pytest.raises(IntegrityError, match=r"uncertainty/c.*gone"):
+        _ = data["uncertainty"].values
+    data = records.open_arrays(result.request_id)
     chunk = next(item for item in objects.list() if "/uncertainty/c/" in item.path)
+    content = objects.read(chunk.path)
+    objects.write(chunk.path, content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match="uncertainty/c"):
+        _ = data["uncertainty"].values
     objects.delete(chunk.path)
     with pytest.raises(IntegrityError, match="uncertainty/c"):
         records.open_arrays(result.request_id)
