@@ -23,6 +23,7 @@ from protein_lab.store.manifest import (
     sealed_manifest,
 )
 from protein_lab.store.marker import Marker
+from protein_lab.store.packing import check_layout
 from protein_lab.store.parts import THREADS
 
 TOMBSTONE = b'{"schema":"protein_lab/deleted@1"}\n'
@@ -183,6 +184,7 @@ class Generations:
                 f"{manifest.request_id[:12]}.",
                 "Move its folder back to its name.",
             )
+        check_layout(manifest, f"{self.objects.uri}/{request_id}")
         return manifest
 
     def _read(self, request_id: str, path: str) -> bytes:

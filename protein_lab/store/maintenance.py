@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import groupby
 
 import msgspec
 from msgspec import UNSET
 
-from protein_lab.errors import IntegrityError, StoreError
-from protein_lab.store.blobs import MissingObjectError, ObjectInfo
+from protein_lab.errors import IntegrityError, StoreError, TierError
+from protein_lab.store.blobs import ObjectInfo
 from protein_lab.store.generations import (
     TOMBSTONE,
-    is_generation,
+    is_id,
     listed,
     manifest_path,
     new_generation,
 )
 from protein_lab.store.manifest import (
-    MANIFEST,
-    PROVENANCE,
-    Damage,
     Manifest,
     Move,
     compare,
     encode_manifest,
-    missing,
 )
 from protein_lab.store.marker import PROBES
 from protein_lab.store.moves import class_of, is_recent, remove_unlisted
@@ -43,43 +37,15 @@ from protein_lab.store.packing import (
 from protein_lab.store.parts import PARTS
 from protein_lab.store.records import WRITING_SECONDS, Records
 from protein_lab.store.schema import DesignResult
+from protein_lab.store.verification import by_result, compare_object, verify, verify_one
+
+__all__ = ["GRACE", "Source", "copies_of", "gc", "repair", "verify"]
 
 GRACE = timedelta(days=1)
 """What nothing names is left alone for so long: somebody may be writing it."""
-_HEX_ID = re.compile("[0-9a-f]{64}")
 
 Source = Callable[[str], DesignResult | None]
 """Gives a result by its id, as a faster tier does."""
-
-
-def verify(records: Records, request_ids: Iterable[str] | None = None) -> list[Damage]:
-    """Compare every object with its manifest.
-
-    Parameters
-    ----------
-    records : Records
-        The bytes of record.
-    request_ids : iterable of str or None
-        Which results; all by default.
-
-    Returns
-    -------
-    list of Damage
-        Missing, resized, changed and added objects with their paths from the root of the store
-        and the regions that changed; damaged manifests; objects whose manifest is lost.
-
-    Raises
-    ------
-    StoreError
-        When the place cannot be used, or a newer version wrote there.
-    """
-    wanted = None if request_ids is None else set(request_ids)
-    records.marker.before_reading()
-    damages: list[Damage] = []
-    for request_id, infos in _by_result(records):
-        if wanted is None or request_id in wanted:
-            damages += _verify(records, request_id, infos)
-    return damages
 
 
 def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> list[ObjectInfo]:
@@ -118,7 +84,7 @@ def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> lis
     until = records.now() - grace
     held = records.holds.ids()
     removed: list[ObjectInfo] = []
-    for request_id, infos in _by_result(records):
+    for request_id, infos in by_result(records):
         if request_id in held:
             continue
         orphans = _orphans(records, request_id, infos, until, dry_run)
@@ -127,11 +93,10 @@ def gc(records: Records, grace: timedelta = GRACE, dry_run: bool = False) -> lis
             records.objects.discard(manifest_path(request_id), TOMBSTONE)
         removed += orphans
     for run in records.parts.runs():
-        with suppress(IntegrityError):
-            if records.manifest(run) is not None:
-                parts = list(records.objects.list(f"{PARTS}/{run}/"))
-                _remove(records, parts, dry_run)
-                removed += parts
+        if is_id(run) and _intact_manifest(records, run) is not None:
+            parts = list(records.objects.list(f"{PARTS}/{run}/"))
+            _remove(records, parts, dry_run)
+            removed += parts
     probes = [info for info in records.objects.list(f"{PROBES}/") if info.modified <= until]
     _remove(records, probes, dry_run)
     return removed + probes + list(records.objects.sweep(until, dry_run))
@@ -172,7 +137,7 @@ def repair(
         When nothing gives the result back. Nothing was changed then.
     """
     infos = list(records.objects.list(f"{request_id}/"))
-    damages = _verify(records, request_id, infos, lost_at_once=True)
+    damages = verify_one(records, request_id, infos, lost_at_once=True)
     if not damages:
         return []
     manifest = _intact_manifest(records, request_id)
@@ -182,7 +147,7 @@ def repair(
     kept: list[Mapping[str, bytes]] = []
     for content in contents:
         _put_back(records, request_id, manifest, content)
-        if not _verify(records, request_id, list(records.objects.list(f"{request_id}/"))):
+        if not verify_one(records, request_id, list(records.objects.list(f"{request_id}/"))):
             return [damage.path for damage in damages]
         kept.append(content)
     for content in kept:
@@ -196,60 +161,6 @@ def copies_of(copies: Sequence[Records]) -> list[Source]:
     return [copy.get for copy in copies]
 
 
-def _by_result(records: Records) -> Iterator[tuple[str, list[ObjectInfo]]]:
-    """Give the objects of each result, or of what could be one."""
-    for name, infos in groupby(records.objects.list(), lambda info: info.path.split("/", 1)[0]):
-        found = [info for info in infos if "/" in info.path]
-        paths = {info.path for info in found}
-        is_result = _HEX_ID.fullmatch(name) or f"{name}/{MANIFEST}" in paths
-        if found and is_result and f"{name}/{PROVENANCE}" not in paths:
-            yield name, found
-
-
-def _verify(
-    records: Records, request_id: str, infos: Sequence[ObjectInfo], lost_at_once: bool = False
-) -> list[Damage]:
-    try:
-        raw = records.raw_manifest(request_id)
-        if raw == TOMBSTONE:
-            return []
-        manifest = records.manifest(request_id)
-    except IntegrityError as error:
-        return [Damage(path=manifest_path(request_id), message=error.problem)]
-    if manifest is None:
-        if not lost_at_once and _is_being_written(records, request_id, infos):
-            return []
-        message = "it is missing; nothing names the objects beside it"
-        return [Damage(path=manifest_path(request_id), message=message)]
-    damages = [_compare(records, request_id, manifest, item.path) for item in manifest.objects]
-    known = {f"{request_id}/{item.path}" for item in manifest.objects}
-    arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
-    added = [info.path for info in infos if info.path.startswith(arrays)]
-    message = "it is not in the manifest; it was added later"
-    return [damage for damage in damages if damage is not None] + [
-        Damage(path=path, message=message) for path in added if path not in known
-    ]
-
-
-def _compare(records: Records, request_id: str, manifest: Manifest, path: str) -> Damage | None:
-    item = next(item for item in manifest.objects if item.path == path)
-    whole = f"{request_id}/{path}"
-    try:
-        damage = compare(item, records.objects.read(whole))
-    except MissingObjectError:
-        damage = missing(item)
-    return None if damage is None else msgspec.structs.replace(damage, path=whole)
-
-
-def _is_being_written(records: Records, request_id: str, infos: Sequence[ObjectInfo]) -> bool:
-    """Whether all that is there are generations, and young ones."""
-    start = len(request_id) + 1
-    since = records.now() - timedelta(seconds=WRITING_SECONDS)
-    return all(is_generation(info.path[start:]) for info in infos) and (
-        max((info.modified for info in infos), default=since) > since
-    )
-
-
 def _orphans(
     records: Records, request_id: str, infos: Sequence[ObjectInfo], until: datetime, dry_run: bool
 ) -> list[ObjectInfo]:
@@ -258,8 +169,10 @@ def _orphans(
     try:
         raw = records.raw_manifest(request_id)
         manifest = records.manifest(request_id)
-    except IntegrityError:
-        return []
+    except TierError:
+        raise
+    except StoreError:
+        return []  # damaged, or written by a newer version
     if raw == TOMBSTONE and any(info.path == path and info.modified > until for info in infos):
         return []  # somebody may be deleting it just now
     moving = ""
@@ -337,7 +250,7 @@ def _put_back(
         data = content.get(item.path.removeprefix(manifest.folder))
         if data is None or compare(item, data) is not None:
             continue
-        if _compare(records, request_id, manifest, item.path) is not None:
+        if compare_object(records, request_id, item) is not None:
             records.objects.write(f"{request_id}/{item.path}", data)
     arrays = f"{request_id}/{manifest.folder}{ARRAYS}/"
     known = {f"{request_id}/{item.path}" for item in manifest.objects}

@@ -23,7 +23,14 @@ from protein_lab.store.manifest import (
     read_manifest,
     verify_folder,
 )
-from protein_lab.store.packing import ARCHIVE, ARRAYS, RECORD, read_arrays, unpack_result
+from protein_lab.store.packing import (
+    ARCHIVE,
+    ARRAYS,
+    RECORD,
+    check_layout,
+    read_arrays,
+    unpack_result,
+)
 from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult
 
@@ -74,6 +81,7 @@ def load_result(path: Path | str, verify: bool = True) -> DesignResult:
     """
     folder = Path(path)
     manifest = read_manifest(folder, manifest_name(folder))
+    check_layout(manifest, str(folder))
     if verify:
         raise_for(_verify(folder, _result_part(folder)), folder)
     objects = {item.path.removeprefix(manifest.folder) for item in manifest.objects}

@@ -73,6 +73,22 @@ def describe_result(result: DesignResult, schema: str = RESULT_SCHEMA) -> Manife
     )
 
 
+def check_layout(manifest: Manifest, name: str) -> None:
+    """Refuse a stored result whose layout another version made.
+
+    Raises
+    ------
+    StoreError
+        When this version does not know the layout.
+    """
+    kind = RESULT_SCHEMA.split("@", 1)[0]
+    if manifest.schema.split("@", 1)[0] == kind and manifest.schema != RESULT_SCHEMA:
+        raise StoreError(
+            f"Expected {RESULT_SCHEMA} in {name}; its layout is {manifest.schema}.",
+            "Read it with the version of protein_lab that wrote it.",
+        )
+
+
 def pack_result(result: DesignResult) -> dict[str, bytes]:
     """Give the objects of a new result, by path."""
     memory = MemoryStore()

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
 from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.store.blobs import Objects
+from protein_lab.store.checking import CheckedStore
 from protein_lab.store.generations import (
     TOMBSTONE,
     TRIES,
@@ -36,7 +37,14 @@ from protein_lab.store.generations import (
     new_generation,
 )
 from protein_lab.store.holds import HOLDS, Holds
-from protein_lab.store.manifest import MANIFEST, Hold, Manifest, encode_manifest
+from protein_lab.store.manifest import (
+    MANIFEST,
+    Hold,
+    Manifest,
+    encode_manifest,
+    missing,
+    raise_for,
+)
 from protein_lab.store.packing import (
     ARCHIVE,
     ARRAYS,
@@ -165,34 +173,43 @@ class Records(Generations):
                     yield name
 
     def open_arrays(self, request_id: str) -> xr.Dataset:
-        """Open the arrays of a result; values are read when they are used.
-
-        Every chunk carries a checksum, and an error is raised where one does not hold.
+        """Open the arrays of a result; values are read, and compared, when they are used.
 
         Raises
         ------
         StoreError
             When there is no such result.
         IntegrityError
-            When an object is missing or has another size.
+            When an object is missing or has another size; later, when one that is read is not
+            what the manifest says.
         """
+        for _ in range(TRIES - 1):
+            manifest = self.expect(request_id)
+            try:
+                return self._opened(request_id, manifest)
+            except IntegrityError:
+                # A move may have switched the manifest between the two reads.
+                if self.manifest(request_id) == manifest:
+                    raise
+        return self._opened(request_id, self.expect(request_id))
+
+    def _opened(self, request_id: str, manifest: Manifest) -> xr.Dataset:
         import xarray as xr
 
-        manifest = self.expect(request_id)
-        if f"{manifest.folder}{ARCHIVE}" in {item.path for item in manifest.objects}:
-            source = array_store(self.content(request_id, manifest, [ARCHIVE]))
+        name = f"{self.objects.uri}/{request_id}"
+        arrays = f"{manifest.folder}{ARRAYS}/"
+        items = {item.path: item for item in manifest.objects}
+        if f"{manifest.folder}{ARCHIVE}" in items:
+            source: Any = array_store(self.content(request_id, manifest, [ARCHIVE]))
         else:
-            # A chunk that is not there would read as missing values without an error.
             there = {info.path: info.size for info in self.objects.list(f"{request_id}/")}
-            for item in manifest.objects:
-                if there.get(f"{request_id}/{item.path}") != item.size:
-                    raise IntegrityError(
-                        f"Expected {item.size} bytes of {request_id}/{item.path} in "
-                        f"{self.objects.uri}; they are not there.",
-                        "Repair the store, or delete the result and run the request again.",
-                    )
-            source = self.objects.arrays(f"{request_id}/{manifest.folder}{ARRAYS}")
-        return xr.open_dataset(source, engine="zarr", chunks=None, consolidated=False)  # type: ignore[arg-type]
+            for path, item in items.items():
+                if there.get(f"{request_id}/{path}") != item.size:
+                    raise_for([missing(item)], name)
+            listed_arrays = {path.removeprefix(arrays): item for path, item in items.items()}
+            place = self.objects.arrays(f"{request_id}/{arrays}".rstrip("/"))
+            source = CheckedStore(place, listed_arrays, name)
+        return xr.open_dataset(source, engine="zarr", chunks=None, consolidated=False)
 
     def delete(self, request_id: str) -> None:
         """Remove a result; one that is not there is no error.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 import shutil
 import tempfile
@@ -11,22 +12,25 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from protein_lab.design.request import embedded_request, read_request
+from protein_lab.design.until import Relaxation, Search
 from protein_lab.errors import IntegrityError, StoreError
-from protein_lab.settings import StoreSettings
+from protein_lab.settings import ASSETS, StoreSettings
 from protein_lab.store.base import LifecycleClass
 from protein_lab.store.blobs import LocalObjects, MissingObjectError, Objects, open_objects
-from protein_lab.store.maintenance import repair, verify
-from protein_lab.store.manifest import MANIFEST
+from protein_lab.store.maintenance import gc, repair, verify
+from protein_lab.store.manifest import MANIFEST, encode_manifest, sealed_manifest
 from protein_lab.store.marker import MARKER
 from protein_lab.store.moves import move
 from protein_lab.store.objects import load_result, verify_result
-from protein_lab.store.packing import ARRAYS, RECORD
+from protein_lab.store.packing import ARRAYS, RECORD, pack_result, unpack_result
 from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult, encode_result
 from protein_lab.testing.results import example_result, failed_design, ideal_helix_design
@@ -135,7 +139,16 @@ def test_xarray_opens_a_result_from_anywhere(objects: Objects) -> None:
         values = data["backbone"].sel(design=0, residue=slice(None, 16)).values
     wanted = next(item for item in result.designs if item.index == 0)
     assert values.tobytes() == np.ascontiguousarray(wanted.backbone).tobytes()
+    # What was opened before a move says so, instead of giving missing values.
+    move(records, result.request_id, "warm")
+    with pytest.raises(IntegrityError, match=r"uncertainty/c.*gone"):
+        _ = data["uncertainty"].values
+    data = records.open_arrays(result.request_id)
     chunk = next(item for item in objects.list() if "/uncertainty/c/" in item.path)
+    content = objects.read(chunk.path)
+    objects.write(chunk.path, content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(IntegrityError, match="uncertainty/c"):
+        _ = data["uncertainty"].values
     objects.delete(chunk.path)
     with pytest.raises(IntegrityError, match="uncertainty/c"):
         records.open_arrays(result.request_id)
@@ -239,11 +252,78 @@ def test_a_store_of_a_newer_version_is_left_alone(objects: Objects) -> None:
         Records(objects).get(result.request_id)
 
 
+def test_a_result_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """One with another layout, or with more in its manifest, is refused and never overwritten."""
+    result = example_result()
+    records = Records(LocalObjects(tmp_path))
+    records.put(result)
+    path = tmp_path / result.request_id / MANIFEST
+    manifest = records.expect(result.request_id)
+    newer = msgspec.structs.replace(manifest, schema="protein_lab/result@2")
+    more = {**msgspec.to_builtins(manifest), "proof": 1, "digest": ""}
+    plain = msgspec.json.format(msgspec.json.encode(more, order="sorted"), indent=2) + b"\n"
+    more["digest"] = hashlib.sha256(plain).hexdigest()
+    contents = [
+        encode_manifest(sealed_manifest(newer)),
+        msgspec.json.format(msgspec.json.encode(more, order="sorted"), indent=2) + b"\n",
+    ]
+    for content in contents:
+        path.write_bytes(content)
+        for act in (
+            lambda: records.get(result.request_id),
+            lambda: records.put(result),
+            lambda: load_result(path.parent),
+            lambda: move(records, result.request_id, "cold"),
+            lambda: repair(records, result.request_id, [lambda _: result]),
+        ):
+            with pytest.raises(StoreError, match=r"result@2|newer version") as caught:
+                act()
+            assert "version" in caught.value.remedy
+        assert [damage.path for damage in verify(records)] == [f"{result.request_id}/{MANIFEST}"]
+        assert gc(records) == []
+        assert path.read_bytes() == content
+
+
 def test_no_path_leads_out_of_the_store(objects: Objects) -> None:
     """An id is no path."""
     for name in ("", "../x", "a/b", "/etc", ".", "a" * 200):
         with pytest.raises(StoreError, match="id of a request"):
             Records(objects).get(name)
+
+
+@pytest.mark.parametrize("path", sorted((ASSETS / "requests").glob("*.json")), ids=lambda p: p.stem)
+def test_record_and_arrays_say_the_same(path: Path) -> None:
+    """Whatever was asked, and however often it was tried, both copies of a result are equal."""
+    search = Search(
+        stopped_by="accepted",
+        reason="Enough.",
+        num_wanted=2,
+        num_made=9,
+        num_accepted=2,
+        chance=0.2,
+    )
+    relaxation = Relaxation(
+        path="$.constraints[0]",
+        constraint="motif",
+        num_failed=7,
+        num_accepted_without=5,
+        median_miss=None,
+        unit="angstrom",
+    )
+    result = dataclasses.replace(
+        example_result(),
+        request=embedded_request(read_request(path)),
+        provenance={"nothing": float("nan"), "folder": Path("here"), "number": np.float32(1.5)},
+        search=search,
+        relaxations=(relaxation,),
+    )
+    objects = pack_result(result)
+    record = unpack_result({RECORD: objects.pop(RECORD)}, "record")
+    assert record.request == result.request
+    assert record.search == search
+    assert record.relaxations == (relaxation,)
+    assert record.provenance == {"nothing": None, "folder": "here", "number": 1.5}
+    same_result(unpack_result(objects, "arrays"), record)
 
 
 def test_results_move_and_end_alike(objects: Objects) -> None:

@@ -27,6 +27,7 @@ from protein_lab.settings import StoreSettings
 from protein_lab.store.blobs import LocalObjects, Objects, open_objects
 from protein_lab.store.maintenance import gc, verify
 from protein_lab.store.manifest import MANIFEST
+from protein_lab.store.moves import class_of, move
 from protein_lab.store.records import Records
 from protein_lab.store.schema import DesignResult, encode_result
 from protein_lab.testing.results import example_result, ideal_helix_design
@@ -338,9 +339,13 @@ def test_a_full_disk_shows_nothing_half(small_disk: Path) -> None:
         list(map(records.parts.keep, ["a" * 64] * len(designs), designs))
     kept = sorted(records.parts.kept("a" * 64))
     assert kept == list(range(len(kept)))
+    with pytest.raises(StoreError, match="No space left"):
+        move(records, results[0].request_id, "warm")
     assert len(list(records.ids())) == stored
+    assert verify(records, [item.request_id for item in results[:stored]]) == []
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert all(records.put(item) for item in results[stored:])
+    assert class_of(move(records, results[0].request_id, "warm")) == "warm"
     assert verify(records) == []
 
 
