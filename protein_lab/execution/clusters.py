@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
+from uuid import uuid4
 
 from protein_lab.errors import ExecutionError, MissingExtraError
 from protein_lab.settings import ClusterSettings
@@ -303,14 +304,30 @@ def _kubernetes(settings: ClusterSettings, workers: int) -> Any:
         )
     limits: dict[str, Any] = {"memory": str(parse_bytes(settings.memory)), "cpu": "1"}
     if settings.gpus:
-        limits["nvidia.com/gpu"] = 1
+        limits["nvidia.com/gpu"] = "1"
     resources = ",".join(f"{name}={number}" for name, number in _resources(settings).items())
-    return operator.KubeCluster(
-        name="protein-lab",
-        namespace=settings.namespace,
+    spec = operator.make_cluster_spec(
+        name=f"protein-lab-{uuid4().hex[:10]}",
         image=settings.image,
-        n_workers=0 if settings.adaptive else workers,
-        env=dict(_ONE_THREAD),
+        n_workers=1 if settings.adaptive else workers,
         resources={"limits": limits, "requests": limits},
-        worker_command=["dask", "worker", "--nthreads", "1", "--resources", resources],
+        env=_as_environment(dask_limits(settings)) | _ONE_THREAD,
+        worker_command=[
+            "dask", "worker", "--nthreads", "1", "--memory-limit", settings.memory,
+            "--resources", resources,
+        ],
+    )  # fmt: skip
+    for container in spec["spec"]["scheduler"]["spec"]["containers"]:
+        container["resources"] = {}  # it needs no GPU, and not the memory of a worker
+    return operator.KubeCluster(
+        custom_cluster_spec=spec, namespace=settings.namespace, quiet=True, shutdown_on_close=True
     )
+
+
+def _as_environment(limits: dict[str, Any]) -> dict[str, str]:
+    """Write settings of Dask as the variables that it reads them from."""
+    return {
+        f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": str(value)
+        for name, value in limits.items()
+        if not name.startswith("distributed.nanny")
+    }

@@ -17,11 +17,9 @@ from protein_lab.design.request import DesignRequest, request_id
 from protein_lab.errors import ExecutionError, MissingExtraError
 from protein_lab.execution.base import OnDesign, RuntimeSpec, ShouldStop
 from protein_lab.execution.clusters import dask_limits, start_cluster
-from protein_lab.execution.keeping import Keeping, keeping_of
+from protein_lab.execution.keeping import Keeping, keeping_of, open_parts
 from protein_lab.execution.tasks import Work
 from protein_lab.settings import ClusterSettings, StoreSettings
-from protein_lab.store.blobs import open_objects
-from protein_lab.store.parts import Parts
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -115,7 +113,7 @@ class DaskExecutor:
             spec=runtime_spec,
             keeping=self._opened_store(),
         )
-        parts = None if self._store is None else Parts(open_objects(self._store))
+        parts = None if self._store is None else open_parts(self._store)
         with ExitStack() as stack:
             client = self._client
             if client is None:
@@ -136,6 +134,8 @@ class DaskExecutor:
         from protein_lab.execution.worker_plugins import WarmUp
 
         plugin = WarmUp(msgspec.json.encode(spec))
+        if plugin.name in self._plugins:
+            return
         try:
             _require_package(client)
             client.register_plugin(plugin)

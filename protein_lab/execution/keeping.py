@@ -17,7 +17,7 @@ import msgspec
 from protein_lab.errors import StoreError
 from protein_lab.settings import StoreSettings
 from protein_lab.store.blobs import Objects, open_objects
-from protein_lab.store.marker import mark
+from protein_lab.store.marker import Marker, mark
 from protein_lab.store.parts import PARTS, Parts
 
 _IDENTITY: Final = f"{PARTS}/identity"
@@ -75,7 +75,13 @@ def reachable_parts(keeping: Keeping) -> Parts | None:
         found = objects.read(_IDENTITY)
     except StoreError:
         return None
-    return Parts(objects) if found == keeping.identity.encode() else None
+    return Parts(objects, Marker(objects)) if found == keeping.identity.encode() else None
+
+
+def open_parts(settings: StoreSettings) -> Parts:
+    """Open the designs of unfinished runs in a store."""
+    objects = open_objects(settings)
+    return Parts(objects, Marker(objects))
 
 
 def _identity(objects: Objects) -> str:

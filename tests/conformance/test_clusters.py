@@ -14,10 +14,9 @@ from protein_lab.errors import ExecutionError, MissingExtraError, ProteinLabErro
 from protein_lab.execution.base import spec_of
 from protein_lab.execution.clusters import dask_limits, start_cluster, worker_life
 from protein_lab.execution.dask import DaskExecutor
+from protein_lab.execution.keeping import open_parts
 from protein_lab.execution.tasks import digest_of
 from protein_lab.settings import ClusterSettings, StoreSettings
-from protein_lab.store.blobs import LocalObjects
-from protein_lab.store.parts import Parts
 from protein_lab.store.schema import Design
 from tests.batch_system import slurm, ssh_server
 
@@ -60,7 +59,7 @@ def check(
         executor.run(REQUEST, spec_of(runtime), range(6), made.append)
     assert {design.index: digest_of(design) for design in made} == expected
     identity = runtime.request_id(REQUEST)
-    assert Parts(LocalObjects(store.objects)).indices(identity) == list(range(6))
+    assert open_parts(store).indices(identity) == list(range(6))
 
 
 @pytest.mark.timeout(600)

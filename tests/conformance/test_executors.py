@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from protein_lab import engine
 from protein_lab.design.request import DesignRequest
+from protein_lab.design.sequence_options import SequenceOptions
 from protein_lab.design.until import Until
 from protein_lab.errors import ExecutionError, ProteinLabError
 from protein_lab.execution.base import RuntimeSpec, open_runtime, spec_of
@@ -274,3 +276,32 @@ def test_several_requests_share_workers(cluster: str, runtime: engine.Runtime) -
         alone = run_request(requests[number], runtime)
         assert bits(list(made.designs)) == bits(list(alone.designs))
     assert sorted(told) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+
+
+def test_the_higher_priority_goes_first(cluster: str, spec: RuntimeSpec) -> None:
+    """A run that comes later with a higher number is done before one that is long underway."""
+    request = msgspec.structs.replace(
+        REQUEST, length=12, steps=1, sequence=SequenceOptions(num_sequences=0)
+    )
+    slow: list[Design] = []
+    urgent: list[Design] = []
+    begun = threading.Event()
+
+    def note(design: Design) -> None:
+        slow.append(design)
+        begun.set()
+
+    def work() -> None:
+        executor = DaskExecutor(scheduler=cluster)
+        executor.run(request, spec, range(100, 160), note, lambda: len(urgent) == 2)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(120)
+    executor = DaskExecutor(scheduler=cluster, cluster=ClusterSettings(priority=10))
+    executor.run(request, spec, range(2), urgent.append)
+    waiting = 60 - len(slow)
+    thread.join(120)
+    assert not thread.is_alive()
+    assert len(urgent) == 2
+    assert waiting > 20

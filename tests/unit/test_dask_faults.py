@@ -23,13 +23,11 @@ from protein_lab.errors import ExecutionError
 from protein_lab.execution.base import spec_of
 from protein_lab.execution.clusters import dask_limits, start_cluster
 from protein_lab.execution.dask import DaskExecutor
-from protein_lab.execution.keeping import keeping_of
+from protein_lab.execution.keeping import keeping_of, open_parts
 from protein_lab.execution.run import run_request
 from protein_lab.execution.tasks import Reply, Work, digest_of, make_design
 from protein_lab.settings import ClusterSettings, StoreSettings
-from protein_lab.store.blobs import LocalObjects
 from protein_lab.store.open import open_store
-from protein_lab.store.parts import Parts
 from protein_lab.store.schema import Design
 from tests.batch_system import dask_processes, scheduler_in
 
@@ -148,7 +146,7 @@ def test_two_hundred_designs_survive_what_kills_workers(
         executor.run(REQUEST, spec_of(runtime), range(200), note)
     assert {path.name for path in (tmp_path / "marks").iterdir()} == {str(index) for index in once}
     assert sorted(made) == list(range(200))
-    parts = Parts(LocalObjects(store.objects))
+    parts = open_parts(store)
     identity = runtime.request_id(REQUEST)
     assert parts.indices(identity) == list(range(200))
     kept = parts.kept(identity)
@@ -179,7 +177,7 @@ def test_a_dead_scheduler_is_told_and_the_same_call_goes_on(
             run_request(request, runtime, executor=executor, store=store, progress=kill)
         assert "repeat the command" in caught.value.remedy
         assert time.monotonic() - begun < 120
-    kept = Parts(LocalObjects(place.objects)).indices(runtime.request_id(request))
+    kept = open_parts(place).indices(runtime.request_id(request))
     assert 4 <= len(kept) < 24
     asked: list[int] = []
 
@@ -197,7 +195,7 @@ def test_a_dead_scheduler_is_told_and_the_same_call_goes_on(
         assert store.get(result.request_id) is not None
     assert sorted(asked) == sorted(set(range(24)) - set(kept))
     assert {d.index: digest_of(d) for d in result.designs} == {i: serial(i) for i in range(24)}
-    assert Parts(LocalObjects(place.objects)).indices(result.request_id) == []
+    assert open_parts(place).indices(result.request_id) == []
 
 
 def test_workers_of_a_kind_that_is_missing_are_an_error(
@@ -287,8 +285,8 @@ def test_a_worker_elsewhere_sends_designs(
         reply = msgspec.msgpack.decode(answer, type=Reply)
         assert (reply.index, reply.digest) == (5, serial(5))
         assert (reply.design is None) == is_kept
-    assert Parts(LocalObjects(here)).indices(identity) == [5]
-    assert Parts(LocalObjects(there)).indices(identity) == []
+    assert open_parts(StoreSettings(objects=str(here))).indices(identity) == [5]
+    assert open_parts(StoreSettings(objects=str(there))).indices(identity) == []
 
 
 def test_stages_on_other_workers_change_no_bit(
@@ -333,7 +331,7 @@ def test_a_caller_that_is_killed_leaves_nothing_running_and_loses_nothing(
         cwd=tmp_path, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    parts, identity = Parts(LocalObjects(place.objects)), runtime.request_id(request)
+    parts, identity = open_parts(place), runtime.request_id(request)
     try:
         deadline = time.monotonic() + 120
         while len(parts.indices(identity)) < 3 and time.monotonic() < deadline:
