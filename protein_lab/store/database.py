@@ -56,6 +56,9 @@ _SYMPTOMS: tuple[tuple[str, type[StoreError], str], ...] = (
     ("password", StoreError, "login"),
     ("authentication", StoreError, "login"),
     ("role ", StoreError, "login"),
+    ("relation ", StoreError, "tables"),
+    ("no such table", StoreError, "tables"),
+    ("no such column", StoreError, "tables"),
     ("does not exist", StoreError, "missing"),
     ("closed database", TierError, "down"),
 )
@@ -65,6 +68,7 @@ _REMEDIES = {
     "read-only": f"Set {_CHECKED} to a place in which you may write.",
     "rights": "Grant the user the right to create and change tables there.",
     "login": f"Check user and password in {_CHECKED}.",
+    "tables": f"Set {_CHECKED} to another database and run `protein-lab store reindex`.",
     "missing": f"Create the database, or check its name in {_CHECKED}.",
     "down": "See that the database runs and can be reached, then repeat the command.",
 }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _BATCH = 100
+_READS = ""
+"""Chore of writing down what was read; any other is the id of a result that is looked at."""
 
 
 class Reindexed(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ class TieredResults:
         self.tiers, self.records, self.index = tiers, records, index
         self._resources = resources
         self._indexed = IndexedRecords(records, index)
-        self._touching = Background(lambda _: index.flush(), "protein-lab-touch")
+        self._chores = Background(self._do, "protein-lab-index")
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +101,7 @@ class TieredResults:
         if result is None:
             return None
         if self.index.touch(request_id):
-            self._touching.add(["reads"])
+            self._chores.add([_READS])
         return _own(result)
 
     def put(self, result: DesignResult) -> None:
@@ -153,9 +155,11 @@ class TieredResults:
         self.tiers.preload(request_ids)
 
     def preload_neighbors(self, request_id: str) -> None:
-        """Copy the results made just before and after one, as who looks at it may look at them."""
-        with suppress(StoreError):
-            self.preload(self.index.neighbors(request_id))
+        """Copy, in the background, the results made just before and after one.
+
+        Who looks at a result may look at these next.
+        """
+        self._chores.add([request_id])
 
     def warm(self, request_ids: Iterable[str]) -> int:
         """Copy results into the fast tiers now; returns how many there are."""
@@ -219,11 +223,18 @@ class TieredResults:
 
     def close(self) -> None:
         """Let go of connections and threads."""
-        self._touching.close()
+        self._chores.close()
         self.tiers.close()
         with suppress(StoreError):
             self.index.flush()
         self._resources.close()
+
+    def _do(self, chore: str) -> None:
+        """Ask the database for what nobody waits for."""
+        if chore == _READS:
+            self.index.flush()
+        else:
+            self.preload(self.index.neighbors(chore))
 
     def _note_hold(self, request_id: str, reason: str) -> None:
         try:

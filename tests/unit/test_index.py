@@ -129,6 +129,33 @@ def test_queries_give_what_python_would(database: Database) -> None:
     assert list(index.ids()) == sorted(row.request_id for row in rows)
 
 
+def test_pages_of_many_results_come_from_indexes(tmp_path: Path) -> None:
+    """No page reads all of ten thousand rows, or sorts them."""
+    database = Database(f"sqlite:///{tmp_path}/index.sqlite")
+    index = Index(database)
+    for start in range(0, 10_000, 1000):
+        index.upsert(*(make_row(number) for number in range(start, start + 1000)))
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(
+        database._engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
+    )
+    orders = [RunQuery(order=name) for name in ("created_at", "accessed_at", "size", "name")]
+    filters = [query for query, _ in QUERIES.values()]
+    for query in [*orders, *filters, RunQuery(min_accepted=8, order="num_accepted")]:
+        asked.clear()
+        index.find(query)
+        statement, values = next(one for one in asked if "ORDER BY" in one[0])
+        with database.reading() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        told = " ".join(str(step[-1]) for step in plan)
+        assert "USING INDEX protein_lab_runs_" in told, (query, told)
+        assert "USE TEMP B-TREE" not in told, (query, told)
+    assert index.count() == 10_000
+    assert index.find(RunQuery(limit=10, offset=9_995))[-1].name == "bundle 0"
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -218,6 +245,18 @@ def test_a_changed_row_is_noticed(database: Database) -> None:
         assert len(index.verify()) == 1
         index.upsert(rows[1])  # what is known of it elsewhere mends it
         assert index.get(rows[1].request_id) == rows[1]
+
+
+def test_tables_that_somebody_dropped_are_told(database: Database) -> None:
+    """With what to do, and not as a database that does not answer."""
+    index = Index(database)
+    index.add(make_row(1))
+    with database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE protein_lab_run_constraints")
+        connection.exec_driver_sql("DROP TABLE protein_lab_runs")
+    with pytest.raises(StoreError, match="another database and run") as caught:
+        index.find()
+    assert not isinstance(caught.value, TierError)
 
 
 def test_damaged_pages_are_noticed(tmp_path: Path) -> None:
