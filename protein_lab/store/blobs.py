@@ -206,14 +206,15 @@ class LocalObjects:
         for place in places:
             with storing(place):
                 place.unlink(missing_ok=True)
-        for folder in {place.parent for place in places if place.parent.is_dir()}:
-            with storing(folder), suppress(FileNotFoundError):
-                sync_folder(folder)
         for place in places:
             with suppress(OSError):
                 for folder in place.relative_to(self.root).parents:
                     if folder != Path():
                         (self.root / folder).rmdir()
+        changed = {next((p for p in place.parents if p.is_dir()), self.root) for place in places}
+        for folder in changed:
+            with storing(folder), suppress(FileNotFoundError):
+                sync_folder(folder)
 
     def discard(self, path: str, expected: bytes) -> None:
         """Remove an object whose content is known; see :meth:`Objects.discard`."""
