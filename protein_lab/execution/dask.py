@@ -146,8 +146,9 @@ class DaskExecutor:
     def _forget_plugins(self, client: Client) -> None:
         """Leave a cluster of others as it was."""
         names, self._plugins = self._plugins, set()
-        with suppress(OSError, TimeoutError, RuntimeError):
-            for name in names if client.status == "running" else ():
+        for name in names if client.status == "running" else ():
+            # ValueError: another run on the same cluster was faster
+            with suppress(OSError, TimeoutError, RuntimeError, ValueError):
                 client.unregister_worker_plugin(name)
 
     def _opened_store(self) -> Keeping | None:

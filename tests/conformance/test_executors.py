@@ -285,7 +285,7 @@ def test_the_higher_priority_goes_first(cluster: str, spec: RuntimeSpec) -> None
     )
     slow: list[Design] = []
     urgent: list[Design] = []
-    begun = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def note(design: Design) -> None:
         slow.append(design)
@@ -294,6 +294,7 @@ def test_the_higher_priority_goes_first(cluster: str, spec: RuntimeSpec) -> None
     def work() -> None:
         executor = DaskExecutor(scheduler=cluster)
         executor.run(request, spec, range(100, 160), note, lambda: len(urgent) == 2)
+        ended.set()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -302,6 +303,6 @@ def test_the_higher_priority_goes_first(cluster: str, spec: RuntimeSpec) -> None
     executor.run(request, spec, range(2), urgent.append)
     waiting = 60 - len(slow)
     thread.join(120)
-    assert not thread.is_alive()
+    assert ended.is_set()
     assert len(urgent) == 2
     assert waiting > 20
