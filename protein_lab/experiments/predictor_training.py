@@ -103,14 +103,14 @@ def train_quality(
     batches = ModelBatches(models, RESIDUES, options.seed)
     fresh = QualityOperator.initialize(config, np.random.default_rng(options.seed))
     params = {name: backend.asarray(value) for name, value in fresh.items()}
-    average = dict(params)
+    average = {name: backend.asarray(np.array(value)) for name, value in fresh.items()}
     optimizer = backend.optimizer(params, options.weight_decay)
     differentiate = backend.value_and_grad(quality_loss(config, backend), backend.name == "jax")
     began, losses = time.monotonic(), list[float]()
     for step in range(options.total_steps):
         batch = batches.batch(step, backend, config.neighbors)
         loss, _, gradients = differentiate(params, *batch)
-        gradients = clipped(gradients, options.clip)
+        gradients = clipped(backend, gradients, options.clip)
         if not gradients:
             raise ProteinLabError(
                 f"The training diverged: step {step} has no finite gradient.",
@@ -118,8 +118,7 @@ def train_quality(
             )
         optimizer.step(gradients, options.rate_at(step))
         decay = min(options.average, (1 + step) / (10 + step))
-        for name, mean in average.items():
-            average[name] = mean * decay + backend.stop_gradient(params[name]) * (1.0 - decay)
+        average = backend.averaged(average, params, decay)
         losses.append(float(loss))
         if report is not None and (step + 1) % _REPORT_EVERY == 0:
             left = (time.monotonic() - began) / (step + 1) * (options.total_steps - step - 1) / 60
