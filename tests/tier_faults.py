@@ -11,6 +11,8 @@ from typing import Literal
 
 from protein_lab.errors import IntegrityError, StoreError, TierError
 from protein_lab.store.entries import Entry, pack_entry, unpack_entry
+from protein_lab.store.memory import MemoryTier
+from protein_lab.store.tiered import TieredStore
 
 Fault = Literal["", "dead", "full", "crash", "rotten", "stranger"]
 
@@ -252,3 +254,16 @@ def wait_until(is_true: Callable[[], bool], seconds: float = 30.0) -> bool:
             return True
         time.sleep(0.02)
     return is_true()
+
+
+Parts = tuple[TieredStore[bytes], MemoryTier[bytes], list[FaultyTier], DictRecord, ManualClock]
+
+
+def store_of_copies(is_written_once: bool = False) -> Parts:
+    """Make a store with two copies on a clock that stands still."""
+    clock = ManualClock()
+    copies = [FaultyTier("redis", 3600.0, clock), FaultyTier("database", 86_400.0, clock)]
+    memory: MemoryTier[bytes] = MemoryTier(100_000, 300.0, clock)
+    record = DictRecord(is_written_once)
+    store = TieredStore(memory, copies, record, BytesCodec(), failures=2, clock=clock)
+    return store, memory, copies, record, clock

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -98,3 +100,20 @@ def example_result(designs: Sequence[Design] | None = None, seed: int = 7) -> De
         outcome="1 of 2 designs was accepted; ask for more designs.",
         provenance={"versions": {"protein_lab": "0.1.0"}, "weights_digest": "0" * 64, "seed": seed},
     )
+
+
+def marked_result(number: int, mark: str) -> DesignResult:
+    """Give a result under an id that is a number, which says who wrote it.
+
+    Parameters
+    ----------
+    number : int
+        Its id, as hexadecimal.
+    mark : str
+        Stands in its outcome and its provenance.
+    """
+    identity = f"{number:064x}"
+    changes: dict[str, Any] = {
+        "outcome": mark, "provenance": {"writer": mark}, "request_id": identity
+    }  # fmt: skip
+    return dataclasses.replace(example_result(), **changes)

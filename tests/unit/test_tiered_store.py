@@ -11,187 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from protein_lab.errors import IntegrityError, StoreError, TierError
-from protein_lab.store.entries import Entry
-from protein_lab.store.guard import Guard, RefusedError
+from protein_lab.errors import IntegrityError, StoreError
 from protein_lab.store.memory import MemoryTier
 from protein_lab.store.tiered import TieredStore
-from tests.tier_faults import BytesCodec, DictRecord, FaultyTier, ManualClock, wait_until
-
-Parts = tuple[TieredStore[bytes], MemoryTier[bytes], list[FaultyTier], DictRecord, ManualClock]
-
-
-def build(is_written_once: bool = False) -> Parts:
-    """Make a store with two copies on a clock that stands still."""
-    clock = ManualClock()
-    copies = [FaultyTier("redis", 3600.0, clock), FaultyTier("database", 86_400.0, clock)]
-    memory: MemoryTier[bytes] = MemoryTier(100_000, 300.0, clock)
-    record = DictRecord(is_written_once)
-    store = TieredStore(memory, copies, record, BytesCodec(), failures=2, clock=clock)
-    return store, memory, copies, record, clock
-
-
-class TestMemory:
-    """Values in this process."""
-
-    def test_the_least_recently_used_makes_room(self) -> None:
-        """Bytes are the limit; what was read lately stays."""
-        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, ManualClock())
-        for key in "abc":
-            assert memory.put(key, key.encode(), 1, 1000)
-        assert memory.get("a") is not None
-        assert memory.put("d", b"d", 1, 1000)
-        assert sorted(memory.keys()) == ["a", "c", "d"]
-        assert memory.usage() <= 5000
-
-    def test_too_large_a_value_leaves_no_old_one(self) -> None:
-        """A newer value that does not fit still ends the older one."""
-        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, ManualClock())
-        assert memory.put("a", b"old", 1, 10)
-        assert not memory.put("a", b"new", 2, 10_000)
-        assert memory.get("a") is None
-
-    def test_versions_and_lives_only_grow(self) -> None:
-        """An older version, or the same with a shorter life, changes nothing."""
-        clock = ManualClock()
-        memory: MemoryTier[bytes] = MemoryTier(5000, 10.0, clock)
-        assert memory.put("a", b"2", 2, 10, remaining=5.0)
-        assert not memory.put("a", b"1", 1, 10)
-        assert not memory.put("a", b"2", 2, 10, remaining=4.0)
-        assert memory.put("a", b"2", 2, 10)
-        clock.now += 9.9
-        held = memory.get("a")
-        assert held is not None
-        assert held.value == b"2"
-        clock.now += 0.2
-        assert memory.get("a") is None
-        assert memory.usage() == 0
-
-    def test_many_threads(self) -> None:
-        """Threads that read, write and remove at once leave whole entries within the limit."""
-        memory: MemoryTier[bytes] = MemoryTier(20_000, 0.01)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-5)
-
-        def work(seed: int) -> None:
-            draw = random.Random(seed)
-            for number in range(400):
-                key = str(draw.randrange(40))
-                memory.put(key, key.encode(), number, draw.randrange(1500))
-                held = memory.get(key)
-                assert held is None or held.value == key.encode()
-                if number % 7 == 0:
-                    memory.delete(str(draw.randrange(40)))
-
-        try:
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(work, range(8)))
-        finally:
-            sys.setswitchinterval(interval)
-        assert 0 <= memory.usage() <= 20_000
-
-
-class TestGuard:
-    """The circuit breaker of a copy."""
-
-    def test_opens_after_failures_in_a_row_and_heals(self) -> None:
-        """Failures in a row open it, a success in between does not count, time lets one try."""
-        clock = ManualClock()
-        tier = FaultyTier("redis", 10.0, clock)
-        guard = Guard(tier, failures=3, seconds=5.0, clock=clock)
-        for faults in ("dead", "dead", "", "dead", "crash", "dead"):
-            tier.fault = faults  # type: ignore[assignment] a literal
-            if faults:
-                with pytest.raises(TierError):
-                    guard.get("a")
-            else:
-                assert guard.get("a") is None
-        assert guard.is_open
-        calls = tier.calls
-        with pytest.raises(RefusedError):
-            guard.put(Entry(key="a", value=b"", version=1))
-        assert tier.calls == calls
-        clock.now += 5.1
-        with pytest.raises(TierError):
-            guard.get("a")
-        assert tier.calls == calls + 1
-        with pytest.raises(RefusedError):
-            guard.get("a")
-        clock.now += 5.1
-        tier.fault = ""
-        assert guard.get("a") is None
-        assert not guard.is_open
-        assert list(guard.keys()) == []
-
-    def test_damage_is_an_answer(self) -> None:
-        """A tier that finds damage answers; it is not kept away from."""
-        clock = ManualClock()
-        tier = FaultyTier("redis", 10.0, clock)
-        guard = Guard(tier, failures=1, clock=clock)
-        guard.put(Entry(key="a", value=b"1", version=1))
-        tier.held["a"] = (b"junk", 1, tier.held["a"][2])
-        for _ in range(3):
-            with pytest.raises(IntegrityError):
-                guard.get("a")
-        assert not guard.is_open
-
-    def test_a_tier_that_is_damaged_as_a_whole_fails(self) -> None:
-        """Damage that keeps it from taking a value is a failure like others."""
-        clock = ManualClock()
-        tier = FaultyTier("database", 10.0, clock)
-        tier.fault = "rotten"
-        guard = Guard(tier, failures=1, clock=clock)
-        with pytest.raises(TierError):
-            guard.put(Entry(key="a", value=b"1", version=1))
-        assert guard.is_open
-
-    def test_a_hanging_call_holds_up_no_other(self) -> None:
-        """Calls wait side by side, and of all callers one tries a tier that was left alone."""
-        clock = ManualClock()
-        tier = FaultyTier("redis", 10.0, clock)
-        guard = Guard(tier, failures=8, seconds=5.0, clock=clock)
-        gate = threading.Barrier(8, timeout=20)
-
-        def hang(_: str) -> None:
-            gate.wait()
-            raise TierError("too late")
-
-        tier.get = hang  # type: ignore[method-assign, assignment]
-        with ThreadPoolExecutor(8) as pool:
-            errors = list(pool.map(lambda _: _error(lambda: guard.get("a")), range(8)))
-        assert [type(error) for error in errors] == [TierError] * 8
-        assert guard.is_open
-        clock.now += 5.1
-        gate = threading.Barrier(2, timeout=20)
-        trial = threading.Thread(target=lambda: _error(lambda: guard.get("a")))
-        trial.start()
-        assert wait_until(lambda: gate.n_waiting == 1)
-        assert isinstance(_error(lambda: guard.get("a")), RefusedError)
-        gate.wait()
-        trial.join(20)
-
-    def test_a_wall_clock_that_steps_back_keeps_no_tier_away(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The breaker's time is not that of the wall."""
-        import datetime
-
-        import pybreaker
-
-        class Back(datetime.datetime):
-            @classmethod
-            def now(cls, tz: datetime.tzinfo | None = None) -> Back:
-                return cls.fromtimestamp(0, tz)
-
-        clock = ManualClock()
-        tier = FaultyTier("redis", 10.0, clock)
-        guard = Guard(tier, failures=1, seconds=5.0, clock=clock)
-        tier.fault = "dead"
-        assert isinstance(_error(lambda: guard.get("a")), TierError)
-        monkeypatch.setattr(pybreaker, "datetime", Back)
-        tier.fault = ""
-        clock.now += 5.1
-        assert guard.get("a") is None
+from tests.tier_faults import (
+    BytesCodec,
+    DictRecord,
+    FaultyTier,
+    ManualClock,
+    store_of_copies,
+    wait_until,
+)
 
 
 class TestChanges:
@@ -199,7 +29,7 @@ class TestChanges:
 
     def test_a_copy_that_missed_a_change_is_not_believed(self) -> None:
         """A copy that was dead while a value was replaced or deleted comes back with the old."""
-        store, memory, copies, record, _ = build()
+        store, memory, copies, record, _ = store_of_copies()
         store.put("a", b"old")
         store.put("b", b"old")
         for copy in copies:
@@ -217,7 +47,7 @@ class TestChanges:
 
     def test_a_copy_without_room_keeps_no_old_value(self) -> None:
         """A full copy that cannot take the new value gives up the old one."""
-        store, memory, copies, _, _ = build()
+        store, memory, copies, _, _ = store_of_copies()
         store.put("a", b"old")
         copies[0].fault = copies[1].fault = "full"
         store.put("a", b"new")
@@ -226,7 +56,7 @@ class TestChanges:
 
     def test_a_clock_that_went_back_hides_no_new_value(self) -> None:
         """After a restart with an earlier clock, the new value counts, not the later stamp."""
-        store, _, copies, record, clock = build()
+        store, _, copies, record, clock = store_of_copies()
         store.put("a", b"old")
         begun: TieredStore[bytes] = TieredStore(
             MemoryTier(1000, 300.0, clock), copies, record, BytesCodec(), stamp=lambda: 5
@@ -239,7 +69,7 @@ class TestChanges:
 
     def test_what_comes_up_lives_no_longer_than_where_it_came_from(self) -> None:
         """A copy that still lives for a little gives that little, less the time of reading."""
-        store, memory, copies, _, clock = build()
+        store, memory, copies, _, clock = store_of_copies()
         store.put("a", b"1")
         copies[0].held.clear()
         memory.delete("a")
@@ -258,7 +88,7 @@ class TestChanges:
 
     def test_an_entry_of_another_key_is_damage(self) -> None:
         """A copy that answers for another key is not believed, and that key is left alone."""
-        store, memory, copies, _, _ = build()
+        store, memory, copies, _, _ = store_of_copies()
         store.put("a", b"1")
         memory.delete("a")
         copies[0].fault = "stranger"
@@ -281,7 +111,7 @@ class TestChanges:
 
     def test_what_is_written_once_stays(self) -> None:
         """A record that keeps the first value gives the first value, from every tier."""
-        store, memory, copies, _, _ = build(is_written_once=True)
+        store, memory, copies, _, _ = store_of_copies(is_written_once=True)
         assert store.put("a", b"first") == b"first"
         assert store.put("a", b"second") == b"first"
         assert store.get("a") == b"first"
@@ -291,7 +121,7 @@ class TestChanges:
 
     def test_a_failed_write_leaves_no_old_copy(self) -> None:
         """When nobody knows whether the record took a value, only the record is asked."""
-        store, _, copies, record, _ = build()
+        store, _, copies, record, _ = store_of_copies()
         store.put("a", b"old")
         record.failure = StoreError("the disk is full")
         with pytest.raises(StoreError, match="disk"):
@@ -304,7 +134,7 @@ class TestChanges:
 
     def test_a_value_that_must_stay_is_still_there(self) -> None:
         """A deletion that the record refuses deletes nothing."""
-        store, _, _, record, _ = build()
+        store, _, _, record, _ = store_of_copies()
         store.put("a", b"1")
         record.failure = StoreError("under a legal hold")
         with pytest.raises(StoreError, match="hold"):
@@ -314,7 +144,7 @@ class TestChanges:
 
     def test_a_reader_that_ends_in_the_midst_of_a_deletion_keeps_nothing(self) -> None:
         """It began before, so it may have the value; memory and copies may not."""
-        store, memory, copies, _, _ = build()
+        store, memory, copies, _, _ = store_of_copies()
         store.put("a", b"1")
         memory.delete("a")
         copies[0].held.clear()
@@ -341,7 +171,7 @@ class TestChanges:
 
     def test_nobody_waits_for_a_reader_from_the_midst_of_a_deletion(self) -> None:
         """Who asks after a deletion does not get what a slower reader found before its end."""
-        store, memory, copies, _, _ = build()
+        store, memory, copies, _, _ = store_of_copies()
         store.put("a", b"1")
         memory.delete("a")
         has_read, may_go_on = threading.Event(), threading.Event()
@@ -367,7 +197,7 @@ class TestChanges:
 
     def test_threads_never_read_what_was_before_their_last_look(self) -> None:
         """Under writers, deleters, failing copies and readers, no reader sees time go back."""
-        store, _, copies, _, _ = build()
+        store, _, copies, _, _ = store_of_copies()
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-5)
         done: dict[str, int] = dict.fromkeys("abc", -1)
@@ -420,7 +250,7 @@ class TestOneComputation:
 
     def test_two_hundred_threads_compute_once(self) -> None:
         """A cold key that 200 threads want at once is computed once and read once."""
-        store, _, copies, record, _ = build()
+        store, _, copies, record, _ = store_of_copies()
         calls: list[int] = []
         gate = threading.Barrier(200, timeout=60)
 
@@ -442,7 +272,7 @@ class TestOneComputation:
 
     def test_readers_of_a_cold_key_ask_once(self) -> None:
         """Readers that miss together wait for one look through the tiers."""
-        store, _, copies, record, _ = build()
+        store, _, copies, record, _ = store_of_copies()
         record.held["a"] = (b"1", 1)
         record.after_read = lambda: time.sleep(0.3)
         gate = threading.Barrier(50, timeout=60)
@@ -458,7 +288,7 @@ class TestOneComputation:
 
     def test_an_error_reaches_all_and_is_not_kept(self) -> None:
         """Everybody who waits gets the error; the next one computes again."""
-        store, *_ = build()
+        store, *_ = store_of_copies()
         gate = threading.Barrier(5, timeout=60)
 
         def fail() -> bytes:
@@ -477,7 +307,7 @@ class TestOneComputation:
 
     def test_a_thread_that_ends_leaves_nobody_waiting(self) -> None:
         """When the thread that computes is interrupted, one that waits computes instead."""
-        store, *_ = build()
+        store, *_ = store_of_copies()
         begun = threading.Event()
         waiting = threading.Event()
 
@@ -503,7 +333,7 @@ class TestOneComputation:
 
     def test_a_computation_that_needs_itself_is_refused(self) -> None:
         """It would wait for itself for ever."""
-        store, *_ = build()
+        store, *_ = store_of_copies()
 
         def compute() -> bytes:
             return store.get_or_compute("a", compute)
@@ -518,7 +348,7 @@ class TestCounts:
 
     def test_counts_add_up(self) -> None:
         """Hits, misses, promotions, writes, errors and damage are those that happened."""
-        store, memory, copies, _, _ = build()
+        store, memory, copies, _, _ = store_of_copies()
         store.put("a", b"1")
         assert store.get("a") == b"1"
         memory.delete("a")
@@ -545,7 +375,7 @@ class TestCounts:
 
     def test_damage_everywhere_is_an_error_and_never_a_value(self) -> None:
         """When all copies and the record are damaged, the reader is told so."""
-        store, memory, copies, record, _ = build()
+        store, memory, copies, record, _ = store_of_copies()
         store.put("a", b"1")
         memory.delete("a")
         for copy in copies:
@@ -557,7 +387,7 @@ class TestCounts:
 
     def test_warm_and_preload_bring_values_up(self) -> None:
         """Values are in memory before anybody asks; what is missing or fails is left out."""
-        store, memory, _, record, _ = build()
+        store, memory, _, record, _ = store_of_copies()
         threads = set(threading.enumerate())
         for key in "abcd":
             record.held[key] = (key.encode(), 1)
@@ -572,7 +402,7 @@ class TestCounts:
 
     def test_preloading_is_dropped_when_there_is_too_much(self) -> None:
         """A thousand keys do not pile up behind a slow record, and closing does not wait."""
-        store, _, _, record, _ = build()
+        store, _, _, record, _ = store_of_copies()
         gate = threading.Event()
         record.after_read = lambda: gate.wait(20)
         store.preload(str(number) for number in range(1000))
