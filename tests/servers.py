@@ -272,7 +272,7 @@ def s3_server() -> Iterator[S3Server]:
         command += [f"-s3.config={folder / 'identities.json'}"]
         # It would tell its makers about itself, and listen on two fixed ports.
         command += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-        command += ["-master.volumeSizeLimitMB=64", "-volume.max=64"]
+        command += ["-master.volumeSizeLimitMB=64", "-volume.max=1000"]
         return S3Server(
             command,
             folder,
