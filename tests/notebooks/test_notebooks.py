@@ -42,6 +42,19 @@ def test_first_design_runs(kernel: Path) -> None:
     assert (folder / "provenance.json").is_file()
 
 
+def test_constraints_and_results_runs(kernel: Path) -> None:
+    """Workers make the designs, and the result is found in the store and opened as arrays."""
+    template = ROOT / "notebooks" / "02_constraints_and_results.ipynb"
+    given = {"num_designs": 1, "workers": 1, "store_folder": str(kernel / "store")}
+    outputs = {cell.id: cell.get("outputs", []) for cell in execute(template, given).cells}
+    assert not outputs["ask"], "the request has neither a fault nor a warning"
+    assert "radius_of_gyration" in outputs["verdicts"][0]["data"]["text/html"]
+    assert "hairpin and helix with a distance" in outputs["runs"][0]["data"]["text/html"]
+    assert "uncertainty" in outputs["arrays"][0]["data"]["text/plain"]
+    assert "image/png" in outputs["plot"][0]["data"]
+    assert len(list((kernel / "store").glob("*/manifest.json"))) == 1
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_committed_clean(path: Path) -> None:
     """No outputs, no counters, a kernel that exists everywhere, parameters, and named cells."""
