@@ -40,7 +40,7 @@ class RunTable(pd.DataFrame):
         shown = pd.DataFrame(self)
         if shown.index.name != "request_id":
             return shown._repr_html_()  # type: ignore[operator]
-        about = f"<p>{len(self)} results</p>"
+        about = f"<p>{len(self)} result{'' if len(self) == 1 else 's'}</p>"
         if not len(self):
             return about
         forms = {name: form for name, form in _FORMS.items() if name in shown.columns}
