@@ -130,7 +130,10 @@ def test_recipes_are_read_and_wrong_ones_refused(tmp_path: Path) -> None:
         recipe = load_recipe(name)
         assert 0.0 < recipe.hours <= 2.0
         assert recipe.options.total_steps == 0
-    assert load_recipe("gpu").device == "auto"
+    gpu = load_recipe("gpu")
+    assert (gpu.device, gpu.options.precision, gpu.options.compile) == ("auto", "float32", "no")
+    assert gpu.options.batches is not None
+    assert gpu.options.batches.residues == 8192
     path = tmp_path / "mine.toml"
     path.write_text("hours = 1.0\n[options]\nlearning_rte = 1e-3\n", encoding="utf-8")
     assert load_recipe(str(path)).hours == 1.0
