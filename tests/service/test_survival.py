@@ -28,7 +28,7 @@ from tests.service.processes import TOKEN, Service, begun, services
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 KILLS = 5
-END_SECONDS = 120.0
+END_SECONDS = 60.0
 # the cheapest designs that there are: no relatives are looked for, no sequences drawn
 REQUEST: dict[str, Any] = {
     "length": 12,

@@ -221,10 +221,10 @@ def test_files_are_durable_before_they_are_named(tmp_path: Path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     trace, root = tmp_path / "trace", tmp_path / "store"
-    for number in (3, 4, 5):
+    for number in range(25, 50):
         (root / f"{number:064x}").mkdir(parents=True)
         (root / f"{number:064x}" / "left_over").write_bytes(b"x")
-    (tmp_path / "order").write_text(json.dumps([{"objects": str(root)}, 0, 6, "one"]))
+    (tmp_path / "order").write_text(json.dumps([{"objects": str(root)}, 0, 50, "one"]))
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat"
     command = ["strace", "-f", "-y", "-s", "4096", "-o", str(trace), "-e", calls]
     with (tmp_path / "order").open() as order:
@@ -238,9 +238,9 @@ def test_files_are_durable_before_they_are_named(tmp_path: Path) -> None:
     if "ptrace" in done.stderr:
         pytest.skip("tracing is not allowed here")
     events = _events(trace.read_text())
-    for number in range(6):
+    for number in range(50):
         assert f"put {number} 1" in done.stdout
-        check_order = _whole_is_durable if number < 3 else _generation_is_durable
+        check_order = _whole_is_durable if number < 25 else _generation_is_durable
         check_order(root / f"{number:064x}", events)
 
 
