@@ -185,6 +185,7 @@ def constraints(
     workers: int = 2,
     motifs: Path | None = None,
     fetch_motifs: bool = False,
+    draws: Path | None = None,
     as_json: Json = False,
 ) -> int:
     """Measure how often compound requests are met, planted faults found, motif problems solved.
@@ -200,6 +201,8 @@ def constraints(
         one the rows of motifs are left out.
     fetch_motifs
         First write the 24 published problems into that folder, from the Protein Data Bank.
+    draws
+        Folder that keeps what came of each motif design; an interrupted run goes on from there.
     as_json
         Print JSON rows.
     """
@@ -214,7 +217,11 @@ def constraints(
     rows = run_constraints(quick, workers, lambda done, total: say(f"{done}/{total} requests"))
     if motifs is not None:
         found = run_motifs(
-            motifs, quick, workers, lambda done, total: say(f"{done}/{total} motif designs")
+            motifs,
+            quick,
+            workers,
+            lambda done, total: say(f"{done}/{total} motif designs"),
+            draws=draws,
         )
         rows = [*rows[:-1], *found, rows[-1]]  # the machine comes last
     if as_json:

@@ -361,6 +361,24 @@ class Restraint(Protocol):
         ...
 
 
+@runtime_checkable
+class Judging(Protocol):
+    """A restraint that tells, for less than the constraint's own judgement, whether it holds.
+
+    It may miss that the constraint holds, never the other way round.
+    """
+
+    def seems_met(self, atoms: FloatArray) -> bool:
+        """Judge a backbone.
+
+        Parameters
+        ----------
+        atoms : ndarray, shape=(residue, 4, 3)
+            N, CA, C and virtual CB, angstrom.
+        """
+        ...
+
+
 def has_errors(faults: Sequence[Fault]) -> bool:
     """Tell whether one of some faults is more than a warning."""
     return any(fault.severity == "error" for fault in faults)

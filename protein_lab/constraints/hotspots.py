@@ -12,7 +12,7 @@ import numpy as np
 from protein_lab.constraints.base import Layout, has_errors, require_length
 from protein_lab.constraints.burial import BURIED, count_neighbors
 from protein_lab.constraints.disulfide import atoms_of
-from protein_lab.constraints.pose import PoseRestraint
+from protein_lab.constraints.pose import JudgedPose
 from protein_lab.constraints.site_names import RESIDUE_NAME, site_index
 from protein_lab.constraints.structure_source import StructureSource
 from protein_lab.constraints.target_docking import CLASH, Dock
@@ -33,6 +33,8 @@ _STRENGTH: Final = 2.0
 """A touch weighs as much as a contact of a binding site."""
 _STEPS: Final = 12
 """Of the pose in a call: the nearest atoms change on the way, which no search likes."""
+_SLACK: Final = 0.3
+"""Angstrom: touches are wide, so a pose need not follow every small move of the chain."""
 
 Name = Annotated[str, msgspec.Meta(max_length=16)]
 
@@ -166,12 +168,12 @@ class Hotspots(
 
     def pose(self, protein: Protein) -> FloatArray:
         """Give N, CA, C and ideal CB of a design beside the target, (residue, 4, 3), angstrom."""
-        return _dock(self).dock(atoms_of(protein))
+        return _docked(self, atoms_of(protein).tobytes())
 
-    def restraint(self, layout: Layout) -> PoseRestraint:
+    def restraint(self, layout: Layout) -> JudgedPose:
         """Pull the design about the hotspots, where it lies best, and off the avoided residues."""
         dock = _dock(self)
-        return PoseRestraint(
+        return JudgedPose(
             points=(dock.target - dock.center).reshape(-1, 3),
             anchors=np.arange(layout.length),
             starts=dock.target_poses,
@@ -179,19 +181,15 @@ class Hotspots(
             curve=Windows.of([]),
             strength=_STRENGTH,
             iterations=_STEPS,
+            slack=_SLACK,
+            judge=lambda chain, placed: self._margin(dock, dock.settle(chain, placed))[0] >= 0.0,
         )
 
-    def evaluate(self, protein: Protein, layout: Layout) -> Measurement:
-        """Dock a design and count the hotspots that it touches in its best pose.
-
-        The value is their part. The margin is the smallest of what is left of the asked part, and
-        of the distances to atoms and to avoided residues, of which an angstrom counts a tenth.
-        """
-        require_length(protein, layout)
-        dock, placed = _dock(self), self.pose(protein)
+    def _margin(self, dock: Dock, placed: FloatArray) -> tuple[float, list[str], float]:
+        """Margin of a placed design, what there is to say of it, and the part that it touches."""
         reached = dock.reach(placed, dock.hotspots) <= self.distance
-        nearest = dock.nearest(placed)
-        margins = [float(reached.mean()) - self.share, _PER_ANGSTROM * (nearest - CLASH)]
+        share, nearest = float(reached.mean()), dock.nearest(placed)
+        margins = [share - self.share, _PER_ANGSTROM * (nearest - CLASH)]
         said = [
             f"{int(reached.sum())} of {len(reached)} hotspots within {self.distance:g} angstrom",
             f"nearest atoms {nearest:.1f} angstrom apart",
@@ -200,16 +198,33 @@ class Hotspots(
             away = dock.reach(placed, dock.avoided)
             margins.append(_PER_ANGSTROM * (float(away.min()) - self.distance))
             said.append(f"{int((away < self.distance).sum())} avoided residues touched")
-        margin = min(margins)
+        return min(margins), said, share
+
+    def evaluate(self, protein: Protein, layout: Layout) -> Measurement:
+        """Dock a design and count the hotspots that it touches in its best pose.
+
+        The value is their part. The margin is the smallest of what is left of the asked part, and
+        of the distances to atoms and to avoided residues, of which an angstrom counts a tenth.
+        """
+        require_length(protein, layout)
+        margin, said, share = self._margin(_dock(self), self.pose(protein))
         return Measurement(
             constraint=self.kind,
-            value=float(reached.mean()),
+            value=share,
             unit="fraction",
             target=self.share,
             margin=margin,
             verdict="pass" if margin >= 0.0 else "fail",
             details="; ".join(said) + "; docked as a rigid body",
         )
+
+
+@lru_cache(maxsize=64)
+def _docked(asked: Hotspots, atoms: bytes) -> FloatArray:
+    """Dock a design once, however often it is judged on its way."""
+    placed = _dock(asked).dock(np.frombuffer(atoms).reshape(-1, 4, 3))
+    placed.setflags(write=False)
+    return placed
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ on the chain is that at a pose which stands still.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +23,8 @@ ROUGH: Final = 1e-3
 """Nats per angstrom left on a pose: where it is judged, and while a chain is on its way."""
 
 _ITERATIONS: Final = 120
+_ANOTHER: Final = 1.5
+"""Angstrom from which on a chain is another one, for which a pose is searched for anew."""
 _SEED: Final = 0
 
 
@@ -37,6 +39,14 @@ def place_points(points: FloatArray, pose: FloatArray) -> FloatArray:
         Quaternion (of any length but 0; real part first) and shift in angstrom.
     """
     return points @ _rotation(pose[:4]).T + pose[4:]
+
+
+def pose_of(rotation: FloatArray, shift: FloatArray) -> FloatArray:
+    """Give the pose, shape (7,), that turns by a matrix and then moves by a shift in angstrom."""
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_matrix(rotation).as_quat(canonical=True, scalar_first=True)
+    return np.concatenate([turn, shift])
 
 
 def _rotation(quaternion: FloatArray) -> FloatArray:
@@ -139,7 +149,8 @@ class PoseRestraint:
     """Energy of a chain with a rigid set in its best pose.
 
     The first call searches from all starts. Later ones start from the pose of the call before,
-    carried along by the anchors: a chain takes its set with it, wherever it lies.
+    carried along by the anchors: a chain takes its set with it, wherever it lies. A pose may stand
+    still while its anchors move little; the energy is then that at this pose, gradient and all.
 
     Parameters
     ----------
@@ -159,6 +170,8 @@ class PoseRestraint:
         Gradient left on the pose, nats per angstrom; as small is the error of the energy's own.
     iterations : int
         Most steps of the pose in a call.
+    slack : float
+        Root mean square that the atoms of the anchors move, angstrom, before the pose follows.
     """
 
     def __init__(
@@ -171,8 +184,9 @@ class PoseRestraint:
         strength: float = 1.0,
         precision: float = ROUGH,
         iterations: int = _ITERATIONS,
+        slack: float = 0.0,
     ) -> None:
-        self.precision, self.iterations = precision, iterations
+        self.precision, self.iterations, self.slack = precision, iterations, slack
         self.points = points
         self.anchors = anchors
         self.curve = curve
@@ -189,6 +203,8 @@ class PoseRestraint:
             return value, on_points
 
         held = chain[self.anchors].reshape(-1, 3)
+        if self._last is not None and _moved(self._last[0], held) < self.slack:
+            return self._last[1]
         starts = self._starts(chain) if self._last is None else [_carried(*self._last, held)]
         found = fit_pose(of_points, self.points, starts, self.iterations, self.precision)[1]
         self._last = (held, found)
@@ -207,14 +223,53 @@ class PoseRestraint:
         return self.strength * energy, self.strength * gradient
 
 
-def _carried(before: FloatArray, pose: FloatArray, now: FloatArray) -> FloatArray:
-    """Move a pose as its anchors moved."""
-    from scipy.spatial.transform import Rotation
+class JudgedPose(PoseRestraint):
+    """Energy of a chain with a rigid set, which tells at its own pose whether a constraint holds.
 
+    Parameters
+    ----------
+    judge : callable
+        Tells it of a chain and placed points.
+    **options
+        As for :class:`PoseRestraint`.
+    """
+
+    def __init__(self, judge: Callable[[FloatArray, FloatArray], bool], **options: Any) -> None:
+        super().__init__(**options)
+        self._judge = judge
+        self._searched: FloatArray | None = None
+
+    def seems_met(self, atoms: FloatArray) -> bool:
+        """Tell whether the constraint holds at the pose that the chain has now.
+
+        Where it does not and the chain is another one than at the last search, a pose is searched
+        for anew, and pulls from then on.
+        """
+        chain = np.asarray(atoms, dtype=np.float64)
+        if self._judge(chain, place_points(self.points, self.pose(chain))):
+            return True
+        held = chain[self.anchors].reshape(-1, 3)
+        if self._searched is not None and _changed(self._searched, held) < _ANOTHER:
+            return False
+        self._last, self._searched = None, held
+        return self._judge(chain, place_points(self.points, self.pose(chain)))
+
+
+def _changed(before: FloatArray, now: FloatArray) -> float:
+    """Root mean square deviation after superposition, angstrom."""
     from protein_lab.geometry import superimpose
 
     rotation, shift = superimpose(before, now)
-    turned = Rotation.from_matrix(rotation @ _rotation(pose[:4]))
-    return np.concatenate(
-        [turned.as_quat(canonical=True, scalar_first=True), rotation @ pose[4:] + shift]
-    )
+    return _moved(before @ rotation.T + shift, now)
+
+
+def _moved(before: FloatArray, now: FloatArray) -> float:
+    return float(np.sqrt(((now - before) ** 2).sum(axis=-1).mean()))
+
+
+def _carried(before: FloatArray, pose: FloatArray, now: FloatArray) -> FloatArray:
+    """Move a pose as its anchors moved."""
+    from protein_lab.geometry import superimpose
+
+    rotation, shift = superimpose(before, now)
+    return pose_of(rotation @ _rotation(pose[:4]), rotation @ pose[4:] + shift)

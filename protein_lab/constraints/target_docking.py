@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
 
-from protein_lab.constraints.pose import fit_pose, place_points, turned_starts
+from protein_lab.constraints.pose import fit_pose, place_points, pose_of, turned_starts
 from protein_lab.constraints.wells import CB, well
+from protein_lab.constraints.windows import ATOMS
 from protein_lab.typing import FloatArray, IntArray
 
 CLASH: Final = 3.0
@@ -20,15 +22,18 @@ _SCALE: Final = 3.0
 _COARSE: Final = 4.5
 """Angstrom that two CB atoms keep while only they are seen."""
 
-_STARTS: Final = 16
-_CAREFUL: Final = 3
-_COARSE_STEPS: Final = 40
+_STARTS: Final = 32
+_FIRST_STEPS: Final = 12
+_COARSE_KEPT: Final = 6
+_MORE_STEPS: Final = 28
+_CAREFUL_KEPT: Final = 3
 _CAREFUL_STEPS: Final = 60
 _GAP: Final = 6.0
 _TINY: Final = 1e-9
 _NOTHING: Final = 1e-6
 """Energy of a pose that has all it wants, nats."""
 _INFINITE: Final = 1e6
+_OWN: Final = np.arange(ATOMS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,9 +120,8 @@ class Dock:
             np.add.at(on_design[:, CB], touching, pull)
             np.subtract.at(on_target[:, CB], residues, pull)
             energy += float(value.sum())
-        atoms = slice(CB, None) if coarse else slice(None)
-        low = _COARSE if coarse else CLASH + _KEPT
-        energy += _repulsion((design, on_design), (target, on_target), atoms, low)
+        pairs, low = _near_atoms(design, target, coarse)
+        energy += _repulsion((design, on_design), (target, on_target), pairs, low)
         return energy, on_design, on_target
 
     def dock(self, atoms: FloatArray) -> FloatArray:
@@ -146,22 +150,51 @@ class Dock:
         starts = turned_starts((patch + (size + _GAP) * outward)[None], _STARTS, np.eye(3))
         return place_points(points, self._best_pose(points, starts)).reshape(atoms.shape)
 
+    def settle(self, atoms: FloatArray, beside: FloatArray) -> FloatArray:
+        """Follow one pose carefully downhill, without looking for another.
+
+        Parameters
+        ----------
+        atoms : ndarray, shape=(residue, 4, 3)
+            N, CA, C and ideal CB of a design, angstrom.
+        beside : ndarray, shape=(4 * residue, 3)
+            The target where it lies beside that design.
+
+        Returns
+        -------
+        ndarray, shape=(residue, 4, 3)
+            The design beside the target that stands still.
+        """
+        from protein_lab.geometry import superimpose
+
+        middle = atoms.mean(axis=(0, 1))
+        points = (atoms - middle).reshape(-1, 3)
+        rotation, shift = superimpose(beside, self.target.reshape(-1, 3))
+        start = pose_of(rotation, rotation @ middle + shift)
+        return place_points(points, self._careful(points, [start])[1]).reshape(atoms.shape)
+
+    def _careful(
+        self, points: FloatArray, starts: Sequence[FloatArray]
+    ) -> tuple[float, FloatArray]:
+        return fit_pose(lambda p: self.energy(p, coarse=False), points, starts, _CAREFUL_STEPS)
+
     def _best_pose(self, points: FloatArray, starts: Sequence[FloatArray]) -> FloatArray:
-        """Follow starts downhill, coarsely, and the best carefully; stop where nothing is amiss."""
+        """Follow starts downhill, ever fewer of them ever farther; stop where nothing is amiss."""
 
-        def careful(chosen: Sequence[FloatArray]) -> tuple[float, FloatArray]:
-            return fit_pose(lambda p: self.energy(p, coarse=False), points, chosen, _CAREFUL_STEPS)
+        def coarsely(start: FloatArray, steps: int) -> tuple[float, FloatArray]:
+            return fit_pose(lambda p: self.energy(p, coarse=True), points, [start], steps)
 
+        first = sorted((coarsely(start, _FIRST_STEPS) for start in starts), key=itemgetter(0))
         rough = []
-        for start in starts:
-            found = fit_pose(lambda p: self.energy(p, coarse=True), points, [start], _COARSE_STEPS)
+        for value, pose in first[:_COARSE_KEPT]:
+            found = (value, pose) if value < _NOTHING else coarsely(pose, _MORE_STEPS)
             if found[0] < _NOTHING:
-                value, pose = careful([found[1]])
-                if value < _NOTHING:
-                    return pose
+                energy, last = self._careful(points, [found[1]])
+                if energy < _NOTHING:
+                    return last
             rough.append(found)
-        order = sorted(range(len(rough)), key=lambda number: rough[number][0])[:_CAREFUL]
-        return careful([rough[number][1] for number in order])[1]
+        best = sorted(rough, key=itemgetter(0))[:_CAREFUL_KEPT]
+        return self._careful(points, [pose for _, pose in best])[1]
 
     def target_poses(self, atoms: FloatArray) -> list[FloatArray]:
         """Give the pose of the centered target beside a design, as it is docked best.
@@ -171,13 +204,10 @@ class Dock:
         atoms : ndarray, shape=(residue, 4, 3)
             Of the design, which stands still, angstrom.
         """
-        from scipy.spatial.transform import Rotation
-
         from protein_lab.geometry import superimpose
 
         rotation, shift = superimpose(self.dock(atoms).reshape(-1, 3), atoms.reshape(-1, 3))
-        turn = Rotation.from_matrix(rotation).as_quat(canonical=True, scalar_first=True)
-        return [np.concatenate([turn, rotation @ self.center + shift])]
+        return [pose_of(rotation, rotation @ self.center + shift)]
 
     @property
     def center(self) -> FloatArray:
@@ -185,23 +215,42 @@ class Dock:
         return np.asarray(self.target.mean(axis=(0, 1)), dtype=np.float64)
 
 
+def _size(atoms: FloatArray) -> float:
+    """Largest distance of an atom to the CB of its residue, angstrom."""
+    return float(np.sqrt(((atoms - atoms[:, CB:]) ** 2).sum(axis=-1).max()))
+
+
+def _near_atoms(
+    design: FloatArray, target: FloatArray, coarse: bool
+) -> tuple[tuple[IntArray, IntArray], float]:
+    """All pairs of atoms that may be too near, and what distance they shall keep."""
+    from scipy.spatial.distance import cdist
+
+    low = _COARSE if coarse else CLASH + _KEPT
+    within = low if coarse else low + _size(design) + _size(target)
+    # of so few CB atoms faster than trees
+    between = cdist(design[:, CB], target[:, CB], "sqeuclidean")
+    first, second = (ATOMS * residues for residues in np.nonzero(between < within**2))
+    if coarse:
+        return (first + CB, second + CB), low
+    one, other = np.broadcast_arrays(
+        first[:, None, None] + _OWN[:, None], second[:, None, None] + _OWN
+    )
+    return (one.ravel(), other.ravel()), low
+
+
 def _repulsion(
     moved: tuple[FloatArray, FloatArray],
     fixed: tuple[FloatArray, FloatArray],
-    atoms: slice,
+    pairs: tuple[IntArray, IntArray],
     low: float,
 ) -> float:
-    """Energy of atoms nearer than ``low``; adds to the gradient beside each of two sets."""
-    from scipy.spatial.distance import cdist
-
-    one, other = moved[0][:, atoms].reshape(-1, 3), fixed[0][:, atoms].reshape(-1, 3)
-    between = cdist(one, other)  # of so few atoms faster than trees
-    row, column = np.nonzero(between < low)
-    away, apart = one[row] - other[column], between[row, column]
+    """Energy of pairs of atoms nearer than ``low``; adds to the gradients of two sets."""
+    row, column = pairs
+    away = moved[0].reshape(-1, 3)[row] - fixed[0].reshape(-1, 3)[column]
+    apart = np.sqrt((away * away).sum(axis=-1))
     value, slope = well(apart, low, _INFINITE, _SCALE)
     force = away * (slope / np.maximum(apart, _TINY))[:, None]
-    for (_, gradient), rows, pull in ((moved, row, force), (fixed, column, -force)):
-        flat = np.zeros((gradient[:, atoms].size // 3, 3))
-        np.add.at(flat, rows, pull)
-        gradient[:, atoms] += flat.reshape(gradient[:, atoms].shape)
+    np.add.at(moved[1].reshape(-1, 3), row, force)
+    np.subtract.at(fixed[1].reshape(-1, 3), column, force)
     return float(value.sum())

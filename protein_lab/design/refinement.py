@@ -289,7 +289,7 @@ class _Task:
         unusual = float((energies > _UNUSUAL).mean())
         lost = lost_helix + _STRAND_SHARE * lost_strand + trapped + _UNUSUAL_SHARE * unusual
         lost += _CLASH_SHARE * backbone_clash_per_1000(backbone)
-        missed = 0 if self.steering is None else self.steering.num_missed(backbone)
+        missed = 0 if self.steering is None else self.steering.num_missed(backbone, on_way=True)
         score = (
             float(violation > _EXACT),
             float(clashes),

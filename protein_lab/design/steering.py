@@ -15,7 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from protein_lab.constraints.base import Constraint, Layout, Restraining, Restraint, Shaping
+from protein_lab.constraints.base import (
+    Constraint,
+    Judging,
+    Layout,
+    Restraining,
+    Restraint,
+    Shaping,
+)
+from protein_lab.constraints.disulfide import atoms_of
 from protein_lab.constraints.pairing import Pairing
 from protein_lab.constraints.secondary_structure import SecondaryStructure
 from protein_lab.design.virtual_atoms import add_beta_gradient, beta
@@ -52,12 +60,15 @@ class Steering:
         Energies of the constraints that have one.
     torsions : ndarray, shape=(residue, 2), optional
         Phi and psi that are given, radians, NaN where nothing is.
+    judging : tuple of (Judging or None)
+        For each constraint its restraint, if that tells whether it holds.
     """
 
     constraints: tuple[Constraint, ...]
     layout: Layout
     restraints: tuple[Restraint, ...]
     torsions: FloatArray | None
+    judging: tuple[Judging | None, ...]
 
     @classmethod
     def of(cls, constraints: Iterable[Constraint], layout: Layout) -> Steering | None:
@@ -73,15 +84,17 @@ class Steering:
         judged = tuple(constraints)
         if all(isinstance(item, SecondaryStructure | Pairing) for item in judged):
             return None
-        restraints = tuple(
-            item.restraint(layout) for item in judged if isinstance(item, Restraining)
-        )
+        pulling = [
+            item.restraint(layout) if isinstance(item, Restraining) else None for item in judged
+        ]
         given: FloatArray | None = None
         for item in judged:
             if isinstance(item, Shaping):
                 more = item.torsions(layout)
                 given = more if given is None else np.where(np.isnan(given), more, given)
-        return cls(judged, layout, restraints, given)
+        restraints = tuple(item for item in pulling if item is not None)
+        judging = tuple(item if isinstance(item, Judging) else None for item in pulling)
+        return cls(judged, layout, restraints, given, judging)
 
     def on_atoms(self, atoms: FloatArray) -> tuple[float, FloatArray]:
         """Energy and gradient ``(residue, 4, 3)`` of N, CA, C and virtual CB."""
@@ -109,12 +122,25 @@ class Steering:
             gradient += part
         return value, gradient
 
-    def num_missed(self, backbone: FloatArray) -> int:
-        """Count the constraints that a backbone (residue, 4, 3) fails, whatever its sequence."""
+    def num_missed(self, backbone: FloatArray, on_way: bool = False) -> int:
+        """Count the constraints that a backbone fails, whatever its sequence.
+
+        Parameters
+        ----------
+        backbone : ndarray, shape=(residue, 4, 3)
+            N, CA, C, O, angstrom.
+        on_way : bool
+            Whether it goes on changing: a constraint with a pose to search for is then judged
+            at the pose that pulls.
+        """
         protein = Protein.from_backbone(backbone)
-        return sum(
-            item.evaluate(protein, self.layout).verdict == "fail" for item in self.constraints
-        )
+        missed = 0
+        for item, judging in zip(self.constraints, self.judging, strict=True):
+            if on_way and judging is not None:
+                missed += not judging.seems_met(atoms_of(protein))
+            else:
+                missed += item.evaluate(protein, self.layout).verdict == "fail"
+        return missed
 
     def move_fields(self, fields: FloatArray) -> FloatArray:
         """Move clean fields down the energy.

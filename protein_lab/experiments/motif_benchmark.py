@@ -6,10 +6,13 @@ within 1 angstrom RMSD (N, CA, C and O), and all checks of the preset passed, cl
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,7 @@ from protein_lab.errors import ProteinLabError
 from protein_lab.experiments.motif_problems import MotifProblem, read_problems
 from protein_lab.experiments.rows import Row
 from protein_lab.metrics import num_clusters, pairwise_tm
+from protein_lab.models.weights import write_atomically
 from protein_lab.runtime import Runtime
 from protein_lab.typing import FloatArray
 
@@ -36,6 +40,7 @@ _SOLVED: Final = (23, 24)
 _TRIES_A_CLUSTER: Final = 10
 """Designs of the median problem for each unique cluster: 10 clusters of 100."""
 
+_KEPT: Final = ("rmsd", "is_success", "ca")
 _RESAMPLES: Final = 2000
 _Z: Final = 1.96
 
@@ -91,6 +96,7 @@ def run_motifs(
     workers: int = 2,
     progress: Progress | None = None,
     num_samples: int | None = None,
+    draws: str | Path | None = None,
 ) -> list[Row]:
     """Run the benchmark.
 
@@ -106,11 +112,13 @@ def run_motifs(
         Called with the numbers of finished and of all designs.
     num_samples : int, optional
         Designs of each problem in place of what ``quick`` says.
+    draws : path-like, optional
+        Folder that keeps what came of each design, so that an interrupted run goes on.
 
     Raises
     ------
     ProteinLabError
-        If there is no worker, sample or problem.
+        If there is no worker, sample or problem, or what was kept is damaged.
     """
     samples = num_samples or (QUICK_SAMPLES if quick else SAMPLES)
     if min(workers, samples) < 1:
@@ -119,19 +127,22 @@ def run_motifs(
             "Give numbers of 1 or more.",
         )
     problems = read_problems(folder, samples, SEED)
+    kept = None if draws is None else Path(draws)
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
     if workers == 1:
-        return motif_rows(_run(problems, samples, None, progress))
+        return motif_rows(_run(problems, samples, kept, None, progress))
     # a forked process may inherit locked threads
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        return motif_rows(_run(problems, samples, pool, progress))
+        return motif_rows(_run(problems, samples, kept, pool, progress))
 
 
 _runtimes: list[Runtime] = []
 """Opened once in each process."""
 
 
-def try_once(request: DesignRequest, index: int) -> Try:
-    """Make one design of a problem and judge it.
+def try_once(request: DesignRequest, index: int, draws: Path | None = None) -> Try:
+    """Make one design of a problem and judge it, or read what came of it before.
 
     Parameters
     ----------
@@ -139,10 +150,36 @@ def try_once(request: DesignRequest, index: int) -> Try:
         With one or more motifs.
     index : int
         Number of the design.
+    draws : Path, optional
+        Folder that keeps it, under what it was asked for and made with.
     """
     if not _runtimes:
         _runtimes.append(Runtime.open(request))
-    design = design_one(request, index, _runtimes[0])
+    runtime = _runtimes[0]
+    if draws is None:
+        return _try(request, index, runtime)
+    path = draws / f"{runtime.request_id(request)[:16]}_{index:03d}.npz"
+    if path.is_file():
+        return _read(path)
+    made, stream = _try(request, index, runtime), io.BytesIO()
+    np.savez(stream, **{name: getattr(made, name) for name in _KEPT})
+    write_atomically(path, stream.getvalue())
+    return made
+
+
+def _read(path: Path) -> Try:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            rmsd, success, ca = (kept[name] for name in _KEPT)
+            return Try(float(rmsd), bool(success), ca)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ProteinLabError(
+            f"The kept design {path} cannot be read ({error}).", "Delete the file and run again."
+        ) from error
+
+
+def _try(request: DesignRequest, index: int, runtime: Runtime) -> Try:
+    design = design_one(request, index, runtime)
     found = [item for item in design.measurements if item.constraint == Motif.kind]
     if design.failed is not None or not found:
         return Try(float("nan"), False, np.zeros((0, 3)))
@@ -166,6 +203,7 @@ def count_clusters(cas: Sequence[FloatArray]) -> int:
 def _run(
     problems: Sequence[MotifProblem],
     samples: int,
+    draws: Path | None,
     pool: ProcessPoolExecutor | None,
     progress: Progress | None,
 ) -> list[Solved]:
@@ -174,7 +212,7 @@ def _run(
     requests = [problems[number].request for number, _ in jobs]
     indices = [index for _, index in jobs]
     made: dict[int, list[Try]] = {}
-    tried = (pool.map if pool else map)(try_once, requests, indices)
+    tried = (pool.map if pool else map)(try_once, requests, indices, repeat(draws))
     for done, ((number, _), item) in enumerate(zip(jobs, tried, strict=True), start=1):
         made.setdefault(number, []).append(item)
         if progress is not None:

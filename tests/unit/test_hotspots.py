@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from protein_lab.constraints.base import Layout
 from protein_lab.constraints.burial import count_neighbors
@@ -54,6 +55,28 @@ def test_gradients_of_docking_are_exact() -> None:
     for coarse in (True, False):
         assert dock.energy(design, coarse)[0] > 1.0
         assert worst_gradient_error(lambda p, c=coarse: dock.energy(p, c), design) < 1e-4
+
+
+def test_no_pair_of_atoms_that_is_too_near_is_overlooked(target: Protein) -> None:
+    """The energy is the sum over all pairs of atoms, in touching, crossing and distant poses."""
+    atoms, design = atoms_of(target), atoms_of(HELIX)
+    middle, none = atoms.mean(axis=(0, 1)), np.zeros(0, dtype=np.int64)
+    dock = Dock(atoms, none, none, 8.0)
+    rng = np.random.default_rng(5)
+    seen = []
+    for away in (0.0, 8.0, 14.0, 20.0, 60.0):
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        placed = (design - design.mean(axis=(0, 1))) @ turn + middle + [away, 0.0, 0.0]
+        for coarse, low in ((True, 4.5), (False, CLASH + 0.5)):
+            kept = slice(3, None) if coarse else slice(None)
+            between = cdist(placed[:, kept].reshape(-1, 3), atoms[:, kept].reshape(-1, 3))
+            excess = np.maximum(low - between, 0.0) / 3.0
+            expected = (18.0 * (np.sqrt(1.0 + excess**2) - 1.0)).sum()
+            found, _ = dock.energy(placed.reshape(-1, 3), coarse)
+            assert found == pytest.approx(expected, rel=1e-12)
+            seen.append(found)
+    assert seen[1] > 10.0
+    assert seen[-1] == 0.0
 
 
 def test_a_helix_lies_against_an_exposed_residue(target: Protein) -> None:
@@ -140,3 +163,38 @@ def test_the_pull_towards_a_target_is_exact(target: Protein) -> None:
     assert worst_gradient_error(restraint, atoms) < 1e-2
     moved, _ = restraint(atoms[..., [1, 2, 0]] + 25.0)
     assert moved == pytest.approx(value, rel=1e-3)
+
+
+def test_the_pose_stands_still_under_small_moves(target: Protein) -> None:
+    """There the energy and its gradient are those at that pose; a large move takes it along."""
+    bare = int(exposure(target).argmin())
+    restraint = asked(target, [bare]).restraint(Layout(HELIX.num_residues, ()))
+    atoms = atoms_of(HELIX)
+    first = restraint.pose(atoms)
+    assert np.array_equal(restraint.pose(atoms + 0.1), first)
+    assert not np.array_equal(restraint.pose(atoms + 5.0), first)
+    torn = atoms + np.random.default_rng(2).normal(0, 0.05, atoms.shape)
+    assert worst_gradient_error(restraint, torn) < 1e-4
+
+
+def test_a_constraint_on_its_way_is_judged_at_the_pose_that_pulls(
+    target: Protein, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pose is searched for again only where the chain has become another one."""
+    searches = []
+    dock = Dock.dock
+    monkeypatch.setattr(Dock, "dock", lambda *args: (searches.append(1), dock(*args))[1])
+    apart = np.linalg.norm(target.ca[:, None] - target.ca[None], axis=-1)
+    one, other = np.unravel_index(int(apart.argmax()), apart.shape)
+    bare = int(exposure(target).argmin())
+    layout = Layout(HELIX.num_residues, ())
+    for hotspots, met, following in (([bare], True, 0), ([int(one), int(other)], False, 1)):
+        searches.clear()
+        restraint = asked(target, hotspots).restraint(layout)
+        restraint(atoms_of(HELIX))
+        assert len(searches) == 1
+        for _ in range(3):
+            assert restraint.seems_met(atoms_of(HELIX)) == met
+        assert len(searches) == 1 + following
+        restraint.seems_met(atoms_of(HELIX) * 1.2)
+        assert len(searches) == 1 + 2 * following

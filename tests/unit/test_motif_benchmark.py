@@ -10,6 +10,8 @@ import pytest
 from protein_lab.constraints.contig import read_contig
 from protein_lab.constraints.motif import Motif
 from protein_lab.constraints.structure_source import select_residues, structure_text
+from protein_lab.design.request import DesignRequest
+from protein_lab.engine import design_one
 from protein_lab.errors import ProteinLabError
 from protein_lab.experiments.motif_benchmark import Solved, Try, motif_rows, run_motifs
 from protein_lab.experiments.motif_problems import (
@@ -19,6 +21,8 @@ from protein_lab.experiments.motif_problems import (
     read_problems,
 )
 from protein_lab.protein import Protein
+from protein_lab.runtime import Runtime
+from protein_lab.store.schema import Design
 from protein_lab.training.corpus import CorpusChain
 
 REMARKS = """\
@@ -132,3 +136,31 @@ def test_a_problem_is_designed(atoms: str, tmp_path: Path) -> None:
     assert rows[3].name == "motif one: successes"
     with pytest.raises(ProteinLabError, match="at least one worker"):
         run_motifs(tmp_path, workers=0)
+
+
+def test_an_interrupted_run_goes_on(
+    atoms: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished designs are read, others made, and a damaged one is told."""
+    problems, kept = tmp_path / "problems", tmp_path / "kept"
+    problems.mkdir()
+    (problems / "one.pdb").write_text(REMARKS.format(first="", second="") + atoms)
+    made: list[int] = []
+
+    def made_once(request: DesignRequest, index: int, runtime: Runtime) -> Design:
+        made.append(index)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return design_one(request, index, runtime)
+
+    monkeypatch.setattr("protein_lab.experiments.motif_benchmark.design_one", made_once)
+    with pytest.raises(KeyboardInterrupt):
+        run_motifs(problems, workers=1, num_samples=2, draws=kept)
+    rows = run_motifs(problems, workers=1, num_samples=2, draws=kept)
+    assert made == [0, 1, 1]
+    assert run_motifs(problems, workers=1, num_samples=2, draws=kept) == rows
+    assert made == [0, 1, 1]
+    first = min(kept.iterdir())
+    first.write_bytes(first.read_bytes()[:40])
+    with pytest.raises(ProteinLabError, match="cannot be read"):
+        run_motifs(problems, workers=1, num_samples=2, draws=kept)
