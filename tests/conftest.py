@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,11 @@ from tests.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+
+pytest_plugins = ["tests.redis_tiers"]
+
+# it looks for subnormal numbers, which the torch backend flushes in the whole process
+import_module("hypothesis.strategies")
 
 
 @pytest.fixture(scope="session")

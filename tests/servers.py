@@ -378,9 +378,8 @@ def _wheel_postgres() -> Path:
     return max(newest, key=lambda folder: folder.parent.name)
 
 
-def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, Any]:
-    credentials = [{"accessKey": key, "secretKey": secret}]
-    return {"name": name, "credentials": credentials, "actions": actions}
+def _identity(name: str, key: str, secret: str, may: list[str]) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": may}
 
 
 def _redis_answers(server: Server) -> bool:

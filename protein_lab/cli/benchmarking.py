@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from protein_lab.cli.app import Json, benchmark_app, print_json, say
+from protein_lab.cli.rows import print_rows, tell_rows
 from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
 
 
@@ -64,11 +64,7 @@ def quality(
         command = "protein-lab benchmark quality" + (" --quick" if quick else "")
         command += "".join(f" --part {shlex.quote(name)}" for name in part or ())
         add_held_out(card, measured, "quality", command, [msgspec.to_builtins(r) for r in rows])
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)
 
 
 @benchmark_app.command
@@ -171,11 +167,7 @@ def diversity(*, quick: bool = False, workers: int = 2, as_json: Json = False) -
     from protein_lab.experiments.diversity import run_diversity
 
     rows = run_diversity(quick, workers, lambda done, total: say(f"{done}/{total} designs"))
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)
 
 
 @benchmark_app.command
@@ -224,11 +216,7 @@ def constraints(
             draws=draws,
         )
         rows = [*rows[:-1], *found, rows[-1]]  # the machine comes last
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)
 
 
 @benchmark_app.command
@@ -284,11 +272,7 @@ def operators(
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, operator_page(figures).encode())
-    if as_json:
-        print_json(figures.rows)
-    else:
-        print_rows(figures.rows)
-    return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(figures.rows, as_json)
 
 
 @benchmark_app.command
@@ -305,16 +289,4 @@ def speed(*, quick: bool = False, as_json: Json = False) -> int:
     from protein_lab.experiments.speed import run_speed
 
     rows = run_speed(quick, progress=say)
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
-
-
-def print_rows(rows: Sequence[Any]) -> None:
-    """Print the rows of a benchmark as a table."""
-    for row in rows:
-        mark = "    " if row.floor is None else (" ok " if row.ok else "MISS")
-        value = "none" if row.value is None else f"{row.value:.4g}"
-        print(f"{mark} {row.name:<52}{value:>10} {row.unit:<12}{row.note}")
+    return tell_rows(rows, as_json)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from protein_lab.cli.app import Json, app, benchmark_app, print_json, say
-from protein_lab.cli.benchmarking import print_rows
+from protein_lab.cli.app import Json, app, benchmark_app, say
+from protein_lab.cli.rows import tell_rows
 from protein_lab.constants import SAMPLING_STEPS
-from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
+from protein_lab.errors import EXIT_DONE
 
 _QUICK_CHAINS = 60
 
@@ -112,11 +112,7 @@ def uncertainty(
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, uncertainty_page(figures).encode())
-    if as_json:
-        print_json(figures.rows)
-    else:
-        print_rows(figures.rows)
-    return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(figures.rows, as_json)
 
 
 def _counter(what: str) -> Callable[[int, int], None]:

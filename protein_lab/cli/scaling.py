@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from protein_lab.cli.app import Json, benchmark_app, print_json, say
-from protein_lab.cli.benchmarking import print_rows
-from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
+from protein_lab.cli.app import Json, benchmark_app, say
+from protein_lab.cli.rows import tell_rows
 
 
 @benchmark_app.command
@@ -38,11 +37,7 @@ def store(
     rows = run_store(quick, progress=say)
     _write_page(out, rows, "The store", store_pictures)
     _renew_page(page, rows, draw_hits)
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)
 
 
 @benchmark_app.command
@@ -72,11 +67,7 @@ def scale(
     rows = run_scale(quick, progress=say)
     _write_page(out, rows, "Many workers", scale_pictures)
     _renew_page(page, rows, draw_hours)
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)
 
 
 def _write_page(

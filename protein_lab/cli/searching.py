@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protein_lab.cli.app import Json, benchmark_app, print_json, say
-from protein_lab.cli.benchmarking import print_rows
-from protein_lab.errors import EXIT_DONE, EXIT_TOO_FEW_ACCEPTED
+from protein_lab.cli.app import Json, benchmark_app, say
+from protein_lab.cli.rows import tell_rows
 
 
 @benchmark_app.command
@@ -36,8 +35,4 @@ def optimizers(
         out.parent.mkdir(parents=True, exist_ok=True)
         page = rows_page(figures.rows, "Optimizers", optimizer_pictures(figures))
         write_atomically(out, page.encode())
-    if as_json:
-        print_json(figures.rows)
-    else:
-        print_rows(figures.rows)
-    return EXIT_DONE if all(row.ok for row in figures.rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(figures.rows, as_json)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from protein_lab.cli.app import Json, app, benchmark_app, print_json, say
-from protein_lab.cli.benchmarking import print_rows
-from protein_lab.errors import EXIT_DONE, EXIT_FAILED, EXIT_TOO_FEW_ACCEPTED, ProteinLabError
+from protein_lab.cli.rows import tell_rows
+from protein_lab.errors import EXIT_DONE, EXIT_FAILED, ProteinLabError
 
 
 @app.command
@@ -145,8 +145,4 @@ def predictor(
         command = f"protein-lab benchmark predictor --chains {count}"
         figures = [msgspec.to_builtins(row) for row in rows]
         add_held_out(card, used.operator.digest, "predictor", command, figures)
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows)
-    return EXIT_DONE if all(row.ok for row in rows) else EXIT_TOO_FEW_ACCEPTED
+    return tell_rows(rows, as_json)

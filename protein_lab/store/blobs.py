@@ -17,9 +17,9 @@ import msgspec
 from protein_lab.errors import StoreError
 from protein_lab.settings import StoreSettings
 from protein_lab.store.files import (
+    create_durable,
     is_scratch,
     scratch_folder,
-    scratch_name,
     storing,
     sync_folder,
     sync_tree,
@@ -164,7 +164,7 @@ class LocalObjects:
         def attempt() -> bool:
             self._make_folder(place.parent)
             if if_absent:
-                return _create_durable(place, data)
+                return create_durable(place, data)
             write_durable(place, data)
             return True
 
@@ -352,20 +352,3 @@ def _with_folder(attempt: Callable[[], bool]) -> bool:
             return attempt()
         time.sleep(0.001)
     return attempt()
-
-
-def _create_durable(path: Path, data: bytes) -> bool:
-    """Write a file unless one is there; of several writers one wins."""
-    temporary = scratch_name(path)
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return True

@@ -68,17 +68,34 @@ def sync_tree(folder: Path) -> None:
 
 def write_durable(path: Path, data: bytes) -> None:
     """Write a file so that, whatever happens, its old or its new content is there, and whole."""
+    with scratch_file(path, data) as temporary:
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def create_durable(path: Path, data: bytes) -> bool:
+    """Write a file so, unless one is there; of several writers one wins."""
+    with scratch_file(path, data) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+    sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def scratch_file(path: Path, data: bytes) -> Iterator[Path]:
+    """Yield a new file beside ``path`` whose content is on disk; what keeps that name goes."""
     temporary = scratch_name(path)
     try:
         with temporary.open("wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.replace(path)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def scratch_name(path: Path) -> Path:
