@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from importlib import import_module
 from typing import TypeVar
 
 import numpy as np
@@ -25,9 +24,6 @@ from tests.servers import (
 S = TypeVar("S", bound=Server)
 
 pytest_plugins = ["tests.redis_tiers"]
-
-# it looks for subnormal numbers, which the torch backend flushes in the whole process
-import_module("hypothesis.strategies")
 
 
 @pytest.fixture(scope="session")

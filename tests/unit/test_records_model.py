@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import tempfile
 from pathlib import Path
 
@@ -77,14 +76,14 @@ class AgainstModel(RuleBasedStateMachine):
         self.model.pop(identity, None)
         self.broken.discard(identity)
 
-    @rule(number=_NUMBERS, chance=st.randoms(use_true_random=False))
-    def harm(self, number: int, chance: random.Random) -> None:
+    @rule(number=_NUMBERS, which=st.integers(0, 99), cut=st.booleans())
+    def harm(self, number: int, which: int, cut: bool) -> None:
         """Cut or remove any file of a result."""
         identity = f"{number:064x}"
         files = sorted(path for path in (self.root / identity).rglob("*") if path.is_file())
         if identity in self.model and files:
-            path = chance.choice(files)
-            if chance.random() < 0.5:
+            path = files[which % len(files)]
+            if cut:
                 path.write_bytes(path.read_bytes()[:-1])
             else:
                 path.unlink()
