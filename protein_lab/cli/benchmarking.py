@@ -194,7 +194,8 @@ def constraints(
     fetch_motifs
         First write the 24 published problems into that folder, from the Protein Data Bank.
     draws
-        Folder that keeps what came of each motif design; an interrupted run goes on from there.
+        Folder that keeps what came of each request and motif design; an interrupted run goes on
+        from there.
     as_json
         Print JSON rows.
     """
@@ -206,7 +207,9 @@ def constraints(
         if fetch_motifs:
             fetch_problems(motifs, told=say)
         read_problems(motifs)  # a wrong folder is told now rather than after an hour
-    rows = run_constraints(quick, workers, lambda done, total: say(f"{done}/{total} requests"))
+    rows = run_constraints(
+        quick, workers, lambda done, total: say(f"{done}/{total} requests"), draws=draws
+    )
     if motifs is not None:
         found = run_motifs(
             motifs,

@@ -365,7 +365,8 @@ class Restraint(Protocol):
 class Judging(Protocol):
     """A restraint that tells, for less than the constraint's own judgement, whether it holds.
 
-    It may miss that the constraint holds, never the other way round.
+    It may miss that the constraint holds, as it does not search; the constraint's own judgement
+    stands in the end.
     """
 
     def seems_met(self, atoms: FloatArray) -> bool:

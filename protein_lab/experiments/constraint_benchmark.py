@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from protein_lab.experiments.quality import LENGTHS
 from protein_lab.experiments.quality_measures import Case, case_of, is_answerable
 from protein_lab.experiments.rows import Row, machine_row
 from protein_lab.experiments.symmetry_benchmark import symmetry_rows
+from protein_lab.models.weights import write_atomically
 from protein_lab.runtime import Runtime, one_thread
 from protein_lab.training.corpus import Corpus
 from protein_lab.typing import FloatArray
@@ -78,6 +80,7 @@ def run_constraints(
     progress: Progress | None = None,
     num_requests: int | None = None,
     num_samples: int | None = None,
+    draws: str | Path | None = None,
 ) -> list[Row]:
     """Run the benchmark.
 
@@ -91,13 +94,15 @@ def run_constraints(
         Called with the numbers of finished and of all requests.
     num_requests, num_samples : int, optional
         In place of what ``quick`` says.
+    draws : path-like, optional
+        Folder that keeps what came of each request, so that an interrupted run goes on.
 
     Raises
     ------
     CorpusError
         If there is no corpus.
     ProteinLabError
-        If there is no worker, request or sample.
+        If there is no worker, request or sample, or what was kept is damaged.
     """
     count = num_requests or (QUICK_REQUESTS if quick else FULL_REQUESTS)
     samples = num_samples or (QUICK_SAMPLES if quick else SAMPLES)
@@ -109,8 +114,11 @@ def run_constraints(
         )
     corpus = Corpus.open()
     requests = compound_requests(_cases(corpus, samples), count, SEED)
+    kept = None if draws is None else Path(draws)
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
     answers: dict[int, Answer] = {}
-    for number, answer in _answered(requests, workers):
+    for number, answer in _answered(requests, workers, kept):
         answers[number] = answer
         if progress is not None:
             progress(len(answers), len(requests))
@@ -139,8 +147,35 @@ def _runtime() -> Runtime:
     return _runtimes[0]
 
 
-def answer_request(request: DesignRequest) -> Answer:
-    """Make the designs of a compound request and look at every constraint."""
+def answer_request(request: DesignRequest, draws: Path | None = None) -> Answer:
+    """Make the designs of a compound request and look at every constraint.
+
+    Parameters
+    ----------
+    request : DesignRequest
+        With constraints.
+    draws : Path, optional
+        Folder that keeps the answer, under what was asked and made it; one that is there is read.
+
+    Raises
+    ------
+    ProteinLabError
+        If a kept answer cannot be read.
+    """
+    if draws is None:
+        return _answer(request)
+    path = draws / f"{_runtime().request_id(request)[:16]}.msgpack"
+    if not path.is_file():
+        write_atomically(path, msgspec.msgpack.encode(_answer(request)))
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Answer)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ProteinLabError(
+            f"The kept answer {path} cannot be read ({error}).", "Delete the file and run again."
+        ) from error
+
+
+def _answer(request: DesignRequest) -> Answer:
     met: list[bool] = []
     by_kind: dict[str, tuple[int, int]] = {}
     for index in range(request.num_designs):
@@ -172,12 +207,14 @@ def _with_and_without_motif(request: DesignRequest) -> dict[str, tuple[float, fl
     }
 
 
-def _answered(requests: Sequence[DesignRequest], workers: int) -> Iterator[tuple[int, Answer]]:
+def _answered(
+    requests: Sequence[DesignRequest], workers: int, draws: Path | None
+) -> Iterator[tuple[int, Answer]]:
     if workers == 1:
-        yield from ((number, answer_request(item)) for number, item in enumerate(requests))
+        yield from ((number, answer_request(item, draws)) for number, item in enumerate(requests))
         return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(answer_request, item): n for n, item in enumerate(requests)}
+        waiting = {pool.submit(answer_request, item, draws): n for n, item in enumerate(requests)}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 

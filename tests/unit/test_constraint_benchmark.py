@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 
-from protein_lab.design.request import check_request
+from protein_lab.design.request import check_request, decode_request
 from protein_lab.errors import ProteinLabError
 from protein_lab.experiments import precheck_benchmark
 from protein_lab.experiments.compound_requests import compound_requests
-from protein_lab.experiments.constraint_benchmark import Answer, _compound_rows, run_constraints
+from protein_lab.experiments.constraint_benchmark import (
+    Answer,
+    _compound_rows,
+    answer_request,
+    run_constraints,
+)
 from protein_lab.experiments.quality import held_out_cases
 from protein_lab.training.corpus import Corpus
 
@@ -45,6 +54,24 @@ def test_shares_count_requests_and_designs() -> None:
     assert not rows["compound: best"].ok
     assert rows["compound: best"].low == 0.0
     assert rows["compound: best"].high == 100.0
+
+
+def test_an_answer_is_kept(tmp_path: Path) -> None:
+    """It is read the next time, undefined shares too, and a damaged one is told."""
+    states = {"kind": "secondary_structure", "string": "LLL" + 24 * "H" + "LLL"}
+    asked = {"num_designs": 1, "sequence": {"num_sequences": 0}, "constraints": [states]}
+    request = decode_request(json.dumps(asked))
+    first = answer_request(request, tmp_path)
+    assert len(first.met) == 1
+    (path,) = tmp_path.iterdir()
+    other = Answer((False,), {"distance": (0, 1)}, {"helix": (50.0, float("nan"))})
+    path.write_bytes(msgspec.msgpack.encode(other))
+    again = answer_request(request, tmp_path)
+    assert again.by_kind == other.by_kind
+    assert np.isnan(again.states["helix"][1])
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ProteinLabError, match="Delete the file"):
+        answer_request(request, tmp_path)
 
 
 def test_every_plant_is_found_where_it_was_planted(corpus: Corpus) -> None:
