@@ -363,11 +363,7 @@ class Restraint(Protocol):
 
 @runtime_checkable
 class Judging(Protocol):
-    """A restraint that tells, for less than the constraint's own judgement, whether it holds.
-
-    It may miss that the constraint holds, as it does not search; the constraint's own judgement
-    stands in the end.
-    """
+    """A restraint that tells for less than the constraint itself, which judges in the end."""
 
     def seems_met(self, atoms: FloatArray) -> bool:
         """Judge a backbone.
